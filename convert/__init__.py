@@ -1,0 +1,1 @@
+"""From a base model and an adapter to one verified GGUF file."""

@@ -1,0 +1,1 @@
+"""The bundled roles: one commented .toml each, data only."""

@@ -1,0 +1,19 @@
+"""What a person chose for a chat, whichever face it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rolekit.messages import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """Choices that hold for every reply of a chat."""
+
+    user: str = "You"
+    sampling: Sampling = Sampling()
+    seed: int | None = None
+    """None draws a new seed for each conversation; a number makes replies repeatable."""
+    max_tokens: int = 0
+    """Length limit of a reply in tokens; 0 means what the context leaves."""

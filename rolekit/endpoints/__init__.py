@@ -1,0 +1,1 @@
+"""Backends that are not the local engine: the scripted one that tests and demos use."""

@@ -1,0 +1,1 @@
+"""llama.cpp in this process: prompts, decoding, sampling, adapters, KV snapshots, batches."""

@@ -1,0 +1,1 @@
+"""RoCIT: training a role's LoRA adapter."""

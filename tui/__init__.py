@@ -1,0 +1,1 @@
+"""The Textual interface: screens, widgets, messages, one .tcss each."""
