@@ -36,6 +36,12 @@ class Entry:
         """The role's name, safe to print; the slug where the file is broken."""
         return one_line(self.role.name if self.role else self.slug)
 
+    def loaded(self) -> Role:
+        """The role itself. Raises RolekitError with all faults where the file is broken."""
+        if self.role is None:
+            raise RolekitError(self.error, f"\nMend it, or remove {one_line(str(self.path), 300)}.")
+        return self.role
+
 
 def bundled_dir() -> Path:
     """The folder of the roles that come with rolekit."""
@@ -62,18 +68,25 @@ class RoleLibrary:
     def find(self, name: str) -> Entry:
         """The role somebody means: by slug, name, alias, the beginning of one, a near miss, or a .toml file's path.
 
-        Raises RolekitError when several fit (they are listed), none does (the three nearest are named), or the
-        file has faults.
+        Raises RolekitError when several fit (they are listed) or none does (the three nearest are named). A broken
+        file is found too; its faults come with Entry.loaded().
         """
         if _is_path(name):
             path = Path(name).expanduser()
-            return Entry(path.stem, path, load_role(path), bundled=False)
+            return self._entry(path, bundled=path.parent == bundled_dir())
         entries = {entry.slug: entry for entry in self.all()}
         if name in entries:
-            return _usable(entries[name])
+            return entries[name]
         matched = match(name, {slug: _names(entry) for slug, entry in entries.items()})
         if len(matched.found) == 1:
-            return _usable(entries[matched.found[0]])
+            return entries[matched.found[0]]
+        own = [
+            slug
+            for slug in matched.found
+            if not entries[slug].bundled and fold(name) in _names(entries[slug])
+        ]
+        if len(own) == 1:
+            return entries[own[0]]
         shown = one_line(name, 60)
         if matched.found:
             listed = ", ".join(_label(entries[slug]) for slug in matched.found[:_LISTED])
@@ -142,12 +155,6 @@ class RoleLibrary:
 
 def _is_path(name: str) -> bool:
     return name.endswith(".toml") or os.sep in name or bool(os.altsep and os.altsep in name)
-
-
-def _usable(entry: Entry) -> Entry:
-    if entry.role is None:
-        raise RolekitError(entry.error, f"Mend it, or remove {one_line(str(entry.path), 300)}.")
-    return entry
 
 
 def _names(entry: Entry) -> list[str]:
