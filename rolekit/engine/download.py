@@ -128,7 +128,7 @@ def _fetch(job: _Job, report: Report, waits_seconds: Sequence[float]) -> None:
         with job.part.open("ab+") as file:
             digest = _transfer(job, file, report, waits_seconds)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise RolekitError(
             f"{job.target.name} could not be written ({error.strerror or error}).",
             "Free some space and run the same command again: it goes on where it stopped."
@@ -199,7 +199,7 @@ def _attempt(
             if response.status_code != 200:
                 raise _NotFinished("the server could not go on where we stopped")
         report(job.target.name, have, total)
-        for chunk in response.iter_raw(CHUNK_BYTES):
+        for chunk in response.iter_raw():  # as it comes: a chunk size would lose the last one when it breaks
             file.write(chunk)
             file.flush()
             digest.update(chunk)

@@ -165,7 +165,8 @@ def refused(repo: str, status: int) -> RolekitError:
     """The hub answered, with an error status."""
     if status in (401, 403):
         return RolekitError(
-            f"The hub did not let us read {repo} ({status}).", "Check HF_TOKEN, or run `hf auth login`."
+            f"The hub did not let us read {repo} ({status}): it is private, or there is no such repository.",
+            "Check the name and HF_TOKEN, or run `hf auth login`.",
         )
     if status == 404:
         return RolekitError(f"{repo} or the file in it is not on the hub (404).", "Check the name.")
