@@ -23,7 +23,7 @@ class Config(BaseModel):
     """Sampling preset, see `rolekit chat --help`."""
     theme: str = "rolekit-dark"
     """Theme of the TUI."""
-    context_tokens: int = Field(default=4096, ge=256, le=1_048_576)
+    context_tokens: int = Field(default=8192, ge=256, le=1_048_576)
     """Context length; the model's own limit is never exceeded."""
     threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads for the model; 0 means the physical cores this process may use."""
