@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rolekit.messages import Sampling
 
@@ -12,7 +12,7 @@ class ChatOptions:
     """Choices that hold for every reply of a chat."""
 
     user: str = "You"
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     seed: int | None = None
     """None draws a new seed for each conversation; a number makes replies repeatable."""
     max_tokens: int = 0

@@ -66,7 +66,8 @@ def parse(line: str) -> Command | None:
     near = [match[0] for match in process.extract(name, list(_BY_NAME), limit=2, score_cutoff=60)]
     hint = f"Did you mean {_list(near)}? " if near else ""
     raise RolekitError(
-        f"There is no command /{word[:40]}.", f"{hint}/help lists them; // sends a line that begins with a slash."
+        f"There is no command /{word[:40]}.",
+        f"{hint}/help lists them; // sends a line that begins with a slash.",
     )
 
 

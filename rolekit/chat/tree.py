@@ -1,0 +1,123 @@
+"""What a conversation is made of: nodes that know their parent, and the line that names the whole."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from array import array
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from rolekit.messages import Speaker, Stats, StopReason
+
+State = Literal["complete", "streaming", "stopped"]
+
+_ID_TYPE = "I"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One version of one message. Versions of a message are siblings: they share a parent."""
+
+    id: int
+    conversation_id: str
+    parent_id: int | None
+    """None for the first message of a conversation, usually the greeting."""
+    speaker: Speaker
+    """A `system` node is a note for the reader (an imported chat may have some); models never see it."""
+    text: str
+    token_ids: tuple[int, ...]
+    """What a model generated for text, in the vocabulary named beside it; empty after an edit."""
+    vocabulary: str
+    state: State
+    """`streaming` only in the session that writes it: read from disk it means the writer died, so `stopped`."""
+    stop_reason: StopReason | Literal[""]
+    stats: Stats | None
+    created_at: float
+    """Unix seconds."""
+    pinned: bool
+    """Never folded out of the context."""
+    edited: bool
+    version: int
+    """Place among the versions that are not deleted, from 1."""
+    versions: int
+    deleted: bool = False
+    extra: str = ""
+    """JSON object with what a foreign file knew beyond these fields; empty if nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationInfo:
+    """A conversation as a list shows it."""
+
+    id: str
+    name: str
+    """What the user calls it to find it again (`--session NAME`); may be empty."""
+    title: str
+    """The first words of the user, until renamed."""
+    role_slug: str
+    role_name: str
+    user: str
+    model_label: str
+    created_at: float
+    updated_at: float
+    messages: int
+    """All versions count, deleted ones do not."""
+
+
+def node_from_row(row: sqlite3.Row) -> Node:
+    """The node in a row of `node` that also has `version` and `versions`."""
+    state = row["state"]
+    return Node(
+        row["id"],
+        row["conversation_id"],
+        row["parent_id"],
+        row["speaker"],
+        row["text"],
+        unpack_ids(row["token_ids"]),
+        row["vocabulary"],
+        "stopped" if state == "streaming" else state,
+        row["stop_reason"],
+        unpack_stats(row["stats"]),
+        row["created_at"],
+        bool(row["pinned"]),
+        bool(row["edited"]),
+        row["version"],
+        row["versions"],
+        bool(row["deleted"]),
+        row["extra"],
+    )
+
+
+def pack_ids(token_ids: Sequence[int]) -> bytes:
+    """Token ids as the bytes the database keeps (4 bytes each)."""
+    return array(_ID_TYPE, token_ids).tobytes()
+
+
+def unpack_ids(blob: bytes) -> tuple[int, ...]:
+    """The reverse of pack_ids."""
+    if not blob:
+        return ()
+    ids = array(_ID_TYPE)
+    ids.frombytes(blob[: len(blob) // ids.itemsize * ids.itemsize])
+    return tuple(ids)
+
+
+def pack_stats(stats: Stats | None) -> str:
+    """Stats as the JSON text the database keeps; empty for None."""
+    return json.dumps(asdict(stats)) if stats else ""
+
+
+def unpack_stats(text: str) -> Stats | None:
+    """The reverse of pack_stats."""
+    return Stats(**json.loads(text)) if text else None
+
+
+def storable(text: str) -> str:
+    """Text that UTF-8 can hold: half a surrogate pair becomes U+FFFD, everything else stays."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text)
+    return text
