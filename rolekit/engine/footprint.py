@@ -2,7 +2,7 @@
 
 Weights are the tensors' bytes. The KV cache follows llama.cpp's layout: f16 cells for every layer that has keys and
 values, grouped heads counted once, sliding-window layers as long as their window where the cache is kept short.
-The compute buffers are an estimate: the logits of one micro batch, or the feed-forward activations.
+The compute buffers are an estimate: the feed-forward activations and the mask of one chunk, the logits of one token.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from rolekit.engine.gguf_header import GgufHeader, Value
 
 KV_VALUE_BYTES = 2
 CELL_STEP = 256
-MICRO_BATCH = 512
+CHUNK_TOKENS = 256
+"""What rolekit.engine.context evaluates at a time."""
 
 # architecture -> (every n-th layer sees everything, window where the file names none), as llama.cpp has it built in.
 _WINDOWED: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -125,7 +126,7 @@ def _kv_bytes(shape: _Shape, context_tokens: int, short_windows: bool) -> int:
         values = 0
     cells = _pad(context_tokens)
     window = _window(shape)
-    short = _pad(min(cells, window + MICRO_BATCH)) if short_windows and window else cells
+    short = _pad(min(cells, window + CHUNK_TOKENS)) if short_windows and window else cells
     last = shape.layers - shape.one("attention.shared_kv_layers", 0)
     last = min(last, _SHARED_FROM.get(shape.architecture, last))
     full_every = shape.one("full_attention_interval", 0)
@@ -160,9 +161,9 @@ def _compute_bytes(shape: _Shape, header: GgufHeader, context_tokens: int) -> in
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     vocabulary = len(tokens) if isinstance(tokens, list) else shape.one("vocab_size", 0)
     feed_forward = max(shape.one("feed_forward_length", 0), shape.one("expert_feed_forward_length", 0) * 8)
-    logits = 4 * (vocabulary + 2 * shape.embedding)
-    activations = 4 * (3 * feed_forward + 4 * shape.embedding) + 2 * _pad(context_tokens)
-    return MICRO_BATCH * max(logits, activations)
+    activations = 4 * (3 * feed_forward + 4 * shape.embedding)
+    mask = 2 * _pad(context_tokens)
+    return CHUNK_TOKENS * (activations + mask) + 4 * vocabulary
 
 
 def _pad(tokens: int) -> int:

