@@ -17,6 +17,8 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 
+_QUOTE = re.compile("[\"']")
+
 
 @dataclass(slots=True)
 class _Frame:
@@ -122,6 +124,17 @@ def key_lines(text: str) -> Mapping[Where, int]:
     text must be TOML that tomllib accepts; keys with escapes in their quotes are found under their raw spelling.
     """
     return _Scan().read(text)
+
+
+def open_quote(text: str) -> int | None:
+    """The line of the first quote that is never closed; None where all are. text need not be TOML."""
+    at = 0
+    for match in _TOKEN.finditer(text):
+        if _QUOTE.search(text, at, match.start()):
+            break
+        at = match.end()
+    quote = _QUOTE.search(text, at)
+    return text.count("\n", 0, quote.start()) + 1 if quote else None
 
 
 def line_of(lines: Mapping[Where, int], where: Where) -> int:

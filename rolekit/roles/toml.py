@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from rolekit.errors import RolekitError
-from rolekit.roles.lines import Where, key_lines, line_of
+from rolekit.roles.lines import Where, key_lines, line_of, open_quote
 from rolekit.roles.role import Example, Role
 from rolekit.text import one_line, sanitize
 
@@ -156,6 +156,8 @@ def _syntax_fault(error: ValueError, text: str, path: Path) -> Fault:
     advice = "Look for a missing quote, bracket or comma on this line or just above."
     if what.startswith("Cannot overwrite a value"):
         what, advice = "this key was already given further up", "Keep one of the two."
+    elif (opened := open_quote(text)) is not None and opened <= line:
+        line, what, advice = opened, "a quote is opened here and never closed", "Close it."
     elif "integer string conversion" in what:
         line, what, advice = 1, "a number has thousands of digits", "Put it in quotes, or remove it."
     return Fault(path, line, f"this is not TOML: {what}.", advice)
@@ -201,9 +203,9 @@ def _blank_faults(values: Mapping[str, object], lines: Mapping[Where, int], path
 def _content_faults(role: Role) -> Iterable[tuple[Where, str, str]]:
     """What types cannot see: blank texts, names over several lines, the same thing twice."""
     for key in ("name", "description"):
-        if not getattr(role, key).strip():
+        if not sanitize(getattr(role, key)).strip():
             yield (key,), f"{_name((key,))} is empty.", "Write something."
-    if role.name != one_line(role.name, 200):
+    if set("\n\t") & set(role.name) or sanitize(role.name) != role.name:
         yield ("name",), '"name" has line breaks or control characters.', "Write it on one line."
     for key in _LISTS:
         yield from _list_faults(key, enumerate(getattr(role, key)))
