@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
-from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import llama_cpp
 
@@ -13,32 +13,34 @@ _ERROR, _CONTINUED = 4, 5
 _KEPT_LINES = 8
 
 
+class _Collector:
+    """Remembers error lines; the callback has to live as long as llama.cpp may call it."""
+
+    def __init__(self) -> None:
+        self.lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.level = 0
+        self.callback: Any = llama_cpp.llama_log_callback(self._collect)
+
+    def _collect(self, level: int, text: bytes, _user_data: object) -> None:
+        if level != _CONTINUED:
+            self.level = level
+        if self.level == _ERROR and (line := text.decode("utf-8", "replace").strip()):
+            self.lines.append(line)
+
+
 @cache
-def _collector() -> tuple[deque[str], Callable[[int, bytes, ctypes.c_void_p], None]]:
-    """The remembered lines and the callback that fills them; llama.cpp holds the callback for good."""
-    lines: deque[str] = deque(maxlen=_KEPT_LINES)
-    level = 0
-
-    @llama_cpp.llama_log_callback
-    def collect(new_level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
-        nonlocal level
-        if new_level != _CONTINUED:
-            level = new_level
-        if level == _ERROR and (line := text.decode("utf-8", "replace").strip()):
-            lines.append(line)
-
-    return lines, collect
+def _collector() -> _Collector:
+    return _Collector()
 
 
 def quiet() -> None:
     """Send llama.cpp's log here instead of to stderr; calling it again changes nothing."""
-    _, callback = _collector()
-    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+    llama_cpp.llama_log_set(_collector().callback, ctypes.c_void_p(0))
 
 
 def last_errors() -> list[str]:
     """The last error lines llama.cpp wrote, oldest first; they are forgotten by this call."""
-    lines, _ = _collector()
+    lines = _collector().lines
     taken = list(lines)
     lines.clear()
     return taken
