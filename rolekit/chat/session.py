@@ -8,24 +8,22 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from typing import Self
 
-from rolekit.chat import journal, memory, nodes
+from rolekit.chat import memory, nodes
 from rolekit.chat.asking import reply_seed, stop_names
+from rolekit.chat.branch import Branch
 from rolekit.chat.events import ContextReport, Finished, Folded, SessionEvent, UserSaved
-from rolekit.chat.journal import Kind, Mark
+from rolekit.chat.journal import Kind
 from rolekit.chat.memory import FoldPoint, Plan
 from rolekit.chat.nodes import Draft
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.report import context_report
 from rolekit.chat.store import Store
-from rolekit.chat.tree import ConversationInfo, Node, storable
+from rolekit.chat.tree import ConversationInfo, Node
 from rolekit.chat.writing import ReplyWriter
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend, Message, Piece, Reply, Request, Stats
 from rolekit.roles.block import opening_messages
 from rolekit.roles.role import Role
-from rolekit.text import one_line
-
-_TITLE_CHARACTERS = 40
 
 
 class Session:
@@ -55,11 +53,10 @@ class Session:
         row = store.row(info.id)
         self.seed: int = row["seed"]
         self._fold = FoldPoint(row["fold_node"], row["fold_context"], bool(row["fold_examples"]))
-        self._head: int | None = row["head"]
-        self._path = nodes.load_path(store.database, self._head)
+        self._branch = Branch(store.database, info.id)
         self._cancel = threading.Event()
         self._busy = False
-        replies = [node for node in self._path if node.stats]
+        replies = [node for node in self._branch.path if node.stats]
         self.last_stats: Stats | None = replies[-1].stats if replies else None
 
     @classmethod
@@ -119,7 +116,7 @@ class Session:
     @property
     def path(self) -> list[Node]:
         """The active branch, greeting first. A streaming reply is in it as of the last half second."""
-        return list(self._path)
+        return list(self._branch.path)
 
     def stop(self) -> None:
         """End the reply that is being made; what came is kept. May be called from any thread, at any time."""
@@ -134,30 +131,34 @@ class Session:
         if not text.strip():
             raise RolekitError("There is nothing to send.", "Type a message first.")
         with self._streaming():
-            node, step = self._save_user(text)
+            node, step = self._branch.add_user(text)
             yield UserSaved(node)
-            async with aclosing(self._reply("say", self._path, node.id, step=step)) as events:
+            async with aclosing(self._reply("say", self._branch.path, node.id, step=step)) as events:
                 async for event in events:
                     yield event
 
     async def regenerate(self, node_id: int | None = None) -> AsyncGenerator[SessionEvent, None]:
         """Another version of a reply (the last by default), or a reply to a message of the user that has none."""
         with self._streaming():
-            node = self._node(node_id)
-            parent_id = node.parent_id if node.speaker != "user" else node.id
-            async with aclosing(self._reply("regenerate", self._path_to(parent_id), parent_id)) as events:
+            node = self._branch.node(node_id)
+            parent_id = node.parent_id if node.speaker == "assistant" else node.id
+            async with aclosing(
+                self._reply("regenerate", self._branch.path_to(parent_id), parent_id)
+            ) as events:
                 async for event in events:
                     yield event
 
     async def continue_last(self) -> AsyncGenerator[SessionEvent, None]:
         """Let the last reply go on, as a new version; a message of the user is answered instead."""
         with self._streaming():
-            node = self._node(None)
-            answers = node.speaker == "user"
-            parent_id = node.id if answers else node.parent_id
-            kind: Kind = "regenerate" if answers else "continue"
-            base = None if answers else node
-            async with aclosing(self._reply(kind, self._path, parent_id, base=base)) as events:
+            node = self._branch.node(None)
+            parent_id = node.parent_id if node.speaker == "assistant" else node.id
+            goes_on = node.speaker == "assistant" and bool(node.text)
+            if goes_on:
+                reply = self._reply("continue", self._branch.path, parent_id, base=node)
+            else:
+                reply = self._reply("regenerate", self._branch.path_to(parent_id), parent_id)
+            async with aclosing(reply) as events:
                 async for event in events:
                     yield event
 
@@ -167,13 +168,7 @@ class Session:
         False when there is no such version; the history is then as before.
         """
         self._idle()
-        node = self._node(node_id)
-        versions = nodes.load_versions(self.store.database, node)
-        target = node.version - 1 + step
-        if not 0 <= target < len(versions) or not step:
-            return False
-        self._record("swipe", nodes.latest_leaf(self.store.database, versions[target]))
-        return True
+        return self._branch.swipe(self._branch.node(node_id), step)
 
     def edit(self, node_id: int, text: str) -> Node:
         """The edited message: a new version that ends the branch. What followed the old one stays under it."""
@@ -182,50 +177,33 @@ class Session:
             raise RolekitError(
                 "The edited message is empty.", "Type something, or delete the message instead."
             )
-        node = self._node(node_id)
-        if text == node.text:
-            return node
-        draft = Draft(node.speaker, text, pinned=node.pinned, edited=True, extra=node.extra)
-        with self.store.database.writing() as connection:
-            edited = nodes.insert(connection, self.id, node.parent_id, draft)
-            self._record("edit", edited)
-        return self._node(edited)
+        node = self._branch.node(node_id)
+        return node if text == node.text else self._branch.edit(node, text)
 
     def delete(self, node_id: int) -> None:
         """Take one message out of the conversation, on every branch. undo brings it back."""
         self._idle()
-        node = self._node(node_id)
-        head = self._head
-        if node_id == head:
-            head = nodes.live_ancestor(self.store.database, node.parent_id)
-        self._record("delete", head, node_id, "deleted", True)
+        self._branch.delete(self._branch.node(node_id))
 
     def pin(self, node_id: int, pinned: bool) -> None:
         """Keep the turn of this message in the context for good, or let it go."""
         self._idle()
-        self._record("pin", self._head, self._node(node_id).id, "pinned", pinned)
+        self._branch.pin(self._branch.node(node_id), pinned)
 
     def show(self, node_id: int) -> None:
         """Go to the branch with this message (a search hit), to where it was left; a deleted one comes back."""
         self._idle()
-        node = self._node(node_id)
-        if node.deleted or all(known.id != node_id for known in self._path):
-            mark: Mark = "deleted" if node.deleted else ""
-            self._record("show", nodes.latest_leaf(self.store.database, node), node_id, mark, False)
+        self._branch.show(self._branch.node(node_id))
 
     def undo(self) -> str:
         """What was taken back, in a few words for the user; "" when there is nothing to undo."""
         self._idle()
-        label = journal.take_back(self.store.database, self.id)
-        self._reload()
-        return label
+        return self._branch.undo()
 
     def redo(self) -> str:
         """What was done again, in a few words for the user; "" when there is nothing to redo."""
         self._idle()
-        label = journal.do_again(self.store.database, self.id)
-        self._reload()
-        return label
+        return self._branch.redo()
 
     def rename(self, title: str) -> None:
         """Give the conversation another title."""
@@ -245,13 +223,13 @@ class Session:
         """What the next reply's prompt is made of, token by token; what is folded is listed too."""
         opening = self._opening()
         try:
-            plan = self._plan(self._path)
+            plan = self._plan(self._branch.path)
             examples_kept, kept = not plan.fold.examples, plan.kept
         except RolekitError:  # too long as it is: show all of it, so that the user sees what to shorten
-            examples_kept, kept = True, frozenset(node.id for node in self._path)
+            examples_kept, kept = True, frozenset(node.id for node in self._branch.path)
         names = (self.user, self.role.name)
         return context_report(
-            self.backend, names, opening, self._path, kept=kept, examples_kept=examples_kept
+            self.backend, names, opening, self._branch.path, kept=kept, examples_kept=examples_kept
         )
 
     async def _reply(
@@ -266,22 +244,17 @@ class Session:
         """Stream the reply to history into a new node below parent_id. step is the say it belongs to."""
         before = history if base is None else history[:-1]
 
-        def begun(node_id: int) -> None:
-            with self.store.database.writing() as connection:
-                if step:
-                    journal.extend(connection, self.id, step, node_id)
-                else:
-                    journal.record(connection, self.id, kind, self._head, node_id)
-
         writer = ReplyWriter(
             self.store.database,
             self.id,
             parent_id,
             vocabulary=self.backend.vocabulary,
-            begun=begun,
+            begun=lambda node_id: self._branch.begin_reply(kind, node_id, step),
             base=base,
         )
         reply: Reply | None = None
+        node: Node | None = None
+        finished = False
         try:
             plan = self._plan(history)
             if plan.folded_turns or plan.freed_tokens:
@@ -294,42 +267,23 @@ class Session:
                         reply = event
                         continue
                     if isinstance(event, Piece) and writer.add(event.text):
-                        self._follow(before, writer.node)
+                        self._branch.follow(before, writer.node)
                     yield event
             if reply is None:
                 raise RolekitError("The model broke off without a reply.", "Try again.")
             node = writer.finish(reply)
+            finished = True
         except RolekitError:
-            self._give_up(writer, step)
+            if step and writer.node is None:
+                with suppress(RolekitError):  # the error that brought us here is the one to tell
+                    self._branch.undo(step)
             raise
         finally:
-            if reply is None:
+            if not finished:
                 writer.keep()
-                self._follow(before, writer.node)
-        self._follow(before, writer.node)
+            self._branch.follow(before, writer.node)
         self.last_stats = reply.stats
         yield Finished(node, reply)
-
-    def _give_up(self, writer: ReplyWriter, step: int) -> None:
-        """After an error before the first word, the user's message leaves the branch again."""
-        if writer.node is None and step:
-            with suppress(RolekitError):  # the error that brought us here is the one to tell
-                journal.take_back(self.store.database, self.id, step)
-            self._reload()
-
-    def _save_user(self, text: str) -> tuple[Node, int]:
-        with self.store.database.writing() as connection:
-            node_id = nodes.insert(connection, self.id, self._head, Draft("user", text))
-            step = journal.record(
-                connection, self.id, "say", self._head, node_id, node_id=node_id, mark="deleted"
-            )
-            connection.execute(
-                "UPDATE conversation SET title=? WHERE id=? AND title=''",
-                (one_line(storable(text), _TITLE_CHARACTERS), self.id),
-            )
-        node = self._node(node_id)
-        self._follow(self._path, node)
-        return node, step
 
     def _request(self, plan: Plan, depth: int, parent_id: int | None, *, continue_last: bool) -> Request:
         version = nodes.count_versions(self.store.database, self.id, parent_id)
@@ -362,43 +316,6 @@ class Session:
     def _keep(self, fold: FoldPoint) -> None:
         self.store.set_fold(self.id, fold)
         self._fold = fold
-
-    def _record(
-        self, kind: Kind, head: int | None, node_id: int | None = None, mark: Mark = "", value: bool = False
-    ) -> None:
-        with self.store.database.writing() as connection:
-            journal.record(
-                connection, self.id, kind, self._head, head, node_id=node_id, mark=mark, value=value
-            )
-        self._reload()
-
-    def _node(self, node_id: int | None) -> Node:
-        """The node with this id, or the last of the path."""
-        if node_id is None and not self._path:
-            raise RolekitError("There is no message yet.", "Say something first.")
-        if node_id is None:
-            return self._path[-1]
-        node = nodes.load(self.store.database, node_id)
-        if node.conversation_id != self.id:
-            raise RolekitError(f"Message {node_id} belongs to another conversation.", "Open that one first.")
-        return node
-
-    def _path_to(self, node_id: int | None) -> list[Node]:
-        """The messages up to node_id."""
-        for index, node in enumerate(self._path):
-            if node.id == node_id:
-                return self._path[: index + 1]
-        return nodes.load_path(self.store.database, node_id)
-
-    def _follow(self, before: list[Node], node: Node | None) -> None:
-        """Let the path be what came before, and node."""
-        if node is not None:
-            self._path = [*before, node]
-            self._head = node.id
-
-    def _reload(self) -> None:
-        self._head = self.store.row(self.id)["head"]
-        self._path = nodes.load_path(self.store.database, self._head)
 
     def _idle(self) -> None:
         if self._busy:

@@ -188,10 +188,12 @@ async def test_a_stop_before_the_first_word_leaves_the_history_as_it_was(begin, 
     session = begin(["a", "b"])
     await talk(session, "1")
     before = session.path
+    events = []
     async for event in session.regenerate():
         session.stop()
-    assert isinstance(event, Finished)
-    assert event.node is None
+        events.append(event)
+    assert isinstance(events[-1], Finished)
+    assert events[-1].node is None
     assert session.path == before
 
 
