@@ -1,0 +1,183 @@
+"""The app: roles and chat under one keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import App
+from textual.binding import Binding
+
+from rolekit.chat.options import ChatOptions
+from rolekit.chat.session import Session
+from rolekit.chat.store import Store
+from rolekit.config import Config, save_setting
+from rolekit.errors import RolekitError
+from rolekit.messages import Backend
+from rolekit.roles.library import Entry, RoleLibrary
+from rolekit.roles.role import Role
+from rolekit.text import one_line
+from rolekit.tui import facts, themes
+from rolekit.tui.chat_screen import ChatScreen
+from rolekit.tui.drafts import Drafts
+from rolekit.tui.help import HelpScreen, help_for
+from rolekit.tui.model import LoadingBackend, Model, Opener
+from rolekit.tui.palette import Palette
+from rolekit.tui.roles_screen import RolesScreen
+from rolekit.tui.safe import sentence
+
+
+class RolekitApp(App[None]):
+    """Talks to a role, or shows the library first where none is given.
+
+    open_backend may take seconds; it runs in a thread. open_other opens the model that `/model REF` names.
+    """
+
+    TITLE = "rolekit"
+    CSS_PATH = [
+        "app.tcss", "ask.tcss", "chat_screen.tcss", "composer.tcss", "context_screen.tcss", "help.tcss",
+        "roles_screen.tcss", "sessions.tcss", "status.tcss", "transcript.tcss", "turn.tcss", "welcome.tcss",
+    ]  # fmt: skip
+    COMMANDS: ClassVar = {Palette}
+    BINDINGS = [
+        Binding("f1", "explain", "Help", show=False),
+        Binding("f2", "switch_mode('roles')", "Roles", show=False),
+        Binding("f3", "switch_mode('chat')", "Chat", show=False),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+    ]
+    MODES: ClassVar = {"roles": "roles", "chat": "chat"}
+    DEFAULT_MODE = "roles"
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        library: RoleLibrary,
+        open_backend: Callable[[], Backend],
+        config: Config,
+        role: str | None = None,
+        resume: str | None = None,
+        new: bool = False,
+        options: ChatOptions,
+        open_other: Callable[[str], Backend] | None = None,
+    ) -> None:
+        super().__init__()
+        self.store = store
+        self.library = library
+        self._options = options
+        self._start = (role, resume, new)
+        self._open_other = open_other
+        self._model = Model(open_backend)
+        self._chat = ChatScreen(store, Drafts(), self._model)
+        self._roles = RolesScreen(library, options.user)
+        self.install_screen(self._chat, "chat")
+        self.install_screen(self._roles, "roles")
+        for theme in themes.THEMES:
+            self.register_theme(theme)
+        self.theme = config.theme if config.theme in themes.NAMES else themes.DEFAULT
+
+    async def on_mount(self) -> None:
+        """Load the model, and go where the user wanted to."""
+        self.load_model()
+        role, resume, new = self._start
+        if role is not None or resume is not None:
+            await self.open_chat(role or "", resume, new=new)
+        if self.store.notice:
+            self.notify(one_line(self.store.notice, 400), severity="warning", markup=False, timeout=15)
+
+    async def open_chat(self, role: str, conversation: str | None = None, *, new: bool = False) -> None:
+        """Show a chat: the given conversation, else the last one with the role, else a new one."""
+        try:
+            session, found = self._session(role, conversation, new)
+        except RolekitError as error:
+            self.show_error(error)
+            return
+        await self.switch_mode("chat")
+        await self._chat.open(session, found)
+
+    def _session(self, name: str, conversation: str | None, new: bool) -> tuple[Session, Role]:
+        slug = self.store.conversation(conversation).role_slug if conversation else name
+        entry = self.library.find(slug)
+        role = _role_of(entry)
+        if conversation is None:
+            conversation = self._last_conversation(entry.slug, new)
+        if conversation is None:
+            backend = self._model.backend or LoadingBackend("")
+            session = Session.start(self.store, backend, role, entry.slug, options=self._options)
+        else:
+            label = self.store.conversation(conversation).model_label
+            backend = self._model.backend or LoadingBackend(label)
+            session = Session.resume(
+                self.store, backend, role, entry.slug, conversation, options=self._options
+            )
+        return session, role
+
+    def _last_conversation(self, slug: str, new: bool) -> str | None:
+        """The newest conversation with a role; with new only where nothing was said in it yet."""
+        found = self.store.conversations(role_slug=slug)[:1]
+        if not found or (new and any(node.speaker == "user" for node in self.store.all_nodes(found[0].id))):
+            return None
+        return found[0].id
+
+    @work(exclusive=True, group="model")
+    async def load_model(self, opener: Opener | None = None) -> None:
+        """Load the model (or another) and tell the chat how it went."""
+        self._chat.call_later(self._chat.show_model)
+        await self._model.load(opener)
+        self._chat.call_later(self._chat.show_model)
+
+    def show_error(self, error: RolekitError) -> None:
+        """Say what happened and what to do next, where the user is looking."""
+        if self.screen is self._chat:
+            self._chat.show_error(error)
+        else:
+            self.notify(sentence(error), severity="error", markup=False, timeout=12)
+
+    def choose_theme(self, name: str) -> None:
+        """Wear another theme, now and next time."""
+        self.theme = name
+        try:
+            save_setting("theme", name)
+        except RolekitError as error:
+            self.show_error(error)
+
+    @on(facts.RoleChosen)
+    async def _role_chosen(self, event: facts.RoleChosen) -> None:
+        await self.open_chat(event.slug, new=event.new)
+
+    @on(facts.ConversationChosen)
+    async def _conversation_chosen(self, event: facts.ConversationChosen) -> None:
+        await self.open_chat("", event.conversation_id)
+
+    @on(facts.ModelWanted)
+    async def _model_wanted(self, event: facts.ModelWanted) -> None:
+        if not event.reference:
+            self.load_model()
+            return
+        opener, reference = self._open_other, event.reference
+        if opener is None:
+            self.show_error(
+                RolekitError("This chat keeps its model.", "Start again with --model to use another.")
+            )
+            return
+        await self._chat.settle()
+        self.load_model(lambda: opener(reference))
+
+    def action_explain(self) -> None:
+        """Explain what has the focus."""
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(help_for(self.focused)))
+
+    async def action_quit(self) -> None:
+        """Stop what is being written, keep it, and leave."""
+        await self._chat.settle()
+        self._chat.keep_draft()
+        await self._model.close()
+        self.exit()
+
+
+def _role_of(entry: Entry) -> Role:
+    if entry.role is None:
+        raise RolekitError(f"{entry.title} has faults.", f"Mend {entry.path}.")
+    return entry.role

@@ -1,0 +1,40 @@
+"""A single question with one line for the answer."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from rolekit.text import one_line
+from rolekit.tui.safe import content
+
+
+class AskScreen(ModalScreen[str]):
+    """Asks for one line of text; Enter gives it, Esc gives nothing."""
+
+    BINDINGS = [Binding("escape", "cancel", "Leave it", show=False)]
+
+    def __init__(self, question: str, value: str = "") -> None:
+        super().__init__()
+        self._question = question
+        self._value = one_line(value, 200)
+
+    def compose(self) -> ComposeResult:
+        """The question, the line, the keys."""
+        with Vertical(id="ask"):
+            yield Static(content(self._question, "bold"), markup=False)
+            yield Input(self._value, compact=True, max_length=200)
+            yield Static(Content.styled("Enter ok · Esc leave it", "$quiet"), markup=False)
+
+    @on(Input.Submitted)
+    def _answered(self, event: Input.Submitted) -> None:
+        self.dismiss(one_line(event.value, 200))
+
+    def action_cancel(self) -> None:
+        """Close without an answer."""
+        self.dismiss("")

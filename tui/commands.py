@@ -1,0 +1,177 @@
+"""What the slash commands do in the app."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rolekit.chat.session import Session
+from rolekit.errors import RolekitError
+from rolekit.paths import write_text
+from rolekit.tui import facts
+from rolekit.tui.composer import Composer
+from rolekit.tui.context_screen import ContextScreen
+from rolekit.tui.help import HelpScreen
+from rolekit.tui.status import figures
+
+if TYPE_CHECKING:
+    from rolekit.tui.chat_screen import ChatScreen
+
+_WITHOUT_CHAT = {"help", "quit", "role", "model"}
+
+
+async def run_command(screen: ChatScreen, name: str, argument: str) -> None:
+    """Carry out a command of rolekit.chat.slash. Raises RolekitError where it cannot be done."""
+    if screen.session is None and name not in _WITHOUT_CHAT:
+        raise RolekitError("There is no chat yet.", "F2 chooses somebody to talk to.")
+    if name in _PLAIN:
+        _PLAIN[name](screen, argument)
+    elif name in _CHANGES:
+        assert screen.session is not None
+        if screen.replying:
+            raise RolekitError("The answer is still being written.", "Esc stops it.")
+        await _CHANGES[name](screen, screen.session, argument)
+
+
+def _help(screen: ChatScreen, argument: str) -> None:
+    screen.app.push_screen(HelpScreen(Composer.help_text))
+
+
+def _quit(screen: ChatScreen, argument: str) -> None:
+    screen.app.call_later(screen.app.action_quit)
+
+
+def _role(screen: ChatScreen, argument: str) -> None:
+    if argument:
+        screen.post_message(facts.RoleChosen(argument, new=True))
+    else:
+        screen.app.call_later(screen.app.run_action, "switch_mode('roles')")
+
+
+def _model(screen: ChatScreen, argument: str) -> None:
+    if argument:
+        screen.post_message(facts.ModelWanted(argument))
+    else:
+        screen.say(f"The model is {screen.model_label}. /model REF goes on with another.")
+
+
+def _new(screen: ChatScreen, argument: str) -> None:
+    assert screen.session is not None
+    screen.post_message(facts.RoleChosen(screen.session.slug, new=True))
+
+
+def _stats(screen: ChatScreen, argument: str) -> None:
+    session = screen.session
+    if session is None or session.last_stats is None:
+        raise RolekitError("Nothing has been answered yet.", "Say something first.")
+    screen.say(figures(session.last_stats, session.backend.context_tokens, 400))
+
+
+def _context(screen: ChatScreen, argument: str) -> None:
+    assert screen.session is not None
+    screen.app.push_screen(ContextScreen(screen.session.context()))
+
+
+def _regen(screen: ChatScreen, argument: str) -> None:
+    screen.regenerate()
+
+
+def _continue(screen: ChatScreen, argument: str) -> None:
+    screen.continue_last()
+
+
+async def _edit(screen: ChatScreen, session: Session, argument: str) -> None:
+    said = [node for node in session.path if node.speaker == "user"]
+    if not said:
+        raise RolekitError("You have said nothing yet.", "Say something first.")
+    if not argument:
+        screen.begin_edit(said[-1])
+        return
+    fresh = session.edit(said[-1].id, argument)
+    await screen.sync()
+    screen.regenerate(fresh)
+
+
+async def _swipe(screen: ChatScreen, session: Session, argument: str) -> None:
+    step = {"": 1, "right": 1, "left": -1}.get(argument.casefold())
+    if step is None:
+        raise RolekitError(f"There is no direction {argument[:20]}.", "Type /swipe left or /swipe right.")
+    await screen.swipe(step)
+
+
+async def _undo(screen: ChatScreen, session: Session, argument: str) -> None:
+    done = session.undo()
+    await screen.sync()
+    screen.say(done or "There is nothing to take back.")
+
+
+async def _redo(screen: ChatScreen, session: Session, argument: str) -> None:
+    done = session.redo()
+    await screen.sync()
+    screen.say(done or "There is nothing to do again.")
+
+
+async def _pin(screen: ChatScreen, session: Session, argument: str) -> None:
+    if not session.path:
+        raise RolekitError("There is no message yet.", "Say something first.")
+    node = session.path[-1]
+    session.pin(node.id, not node.pinned)
+    await screen.sync()
+    screen.say("Let go again." if node.pinned else "Pinned: it is never folded out of the context.")
+
+
+async def _title(screen: ChatScreen, session: Session, argument: str) -> None:
+    if not argument:
+        screen.ask_title(session.conversation)
+        return
+    session.rename(argument)
+    await screen.sync()
+
+
+async def _save(screen: ChatScreen, session: Session, argument: str) -> None:
+    if not argument:
+        screen.say("Every word is saved as you go; /save NAME gives this chat a name for --session.")
+        return
+    session.save_as(argument)
+    await screen.sync()
+    screen.say(f"Saved as {argument}: rolekit chat --session brings it back.")
+
+
+async def _export(screen: ChatScreen, session: Session, argument: str) -> None:
+    target = Path(argument or f"{session.slug}.md").expanduser()
+    from rolekit.chat.export import to_json, to_markdown, to_sillytavern
+
+    exports = {".md": to_markdown, ".json": to_json, ".jsonl": to_sillytavern}
+    export = exports.get(target.suffix.casefold())
+    if export is None:
+        raise RolekitError(
+            f"{target.name} does not say what it should be.", "End the name in .md, .json or .jsonl."
+        )
+    if target.exists():
+        raise RolekitError(f"{target} is there already.", "Choose another name.")
+    write_text(target, export(screen.store, session.id))
+    screen.say(f"Written to {target.absolute()}.")
+
+
+_PLAIN: dict[str, Callable[[ChatScreen, str], None]] = {
+    "help": _help,
+    "quit": _quit,
+    "role": _role,
+    "model": _model,
+    "new": _new,
+    "stats": _stats,
+    "context": _context,
+    "regen": _regen,
+    "continue": _continue,
+}
+_CHANGES: dict[str, Callable[[ChatScreen, Session, str], Awaitable[None]]] = {
+    "edit": _edit,
+    "swipe": _swipe,
+    "undo": _undo,
+    "redo": _redo,
+    "pin": _pin,
+    "title": _title,
+    "save": _save,
+    "export": _export,
+}

@@ -1,0 +1,70 @@
+"""Role files in the user's own editor."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from textual.app import App, SuspendNotSupported
+
+from rolekit.errors import RolekitError
+from rolekit.paths import ensure_dir, roles_dir, write_text
+from rolekit.roles.library import Entry, RoleLibrary
+from rolekit.roles.role import Example, Role
+
+
+def editor_command() -> list[str]:
+    """The user's editor: $VISUAL, $EDITOR, else one that is usually there. Raises RolekitError if there is none."""
+    chosen = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if chosen:
+        return shlex.split(chosen)
+    for name in ("nano", "vim", "vi", "notepad"):
+        if shutil.which(name):
+            return [name]
+    raise RolekitError("No editor was found.", "Set the variable EDITOR to the one you like.")
+
+
+def edit_role(app: App[Any], entry: Entry) -> str:
+    """Open a role's file in the editor, a copy among the user's own roles if it is bundled; returns its slug."""
+    path = entry.path
+    if entry.bundled:
+        path = ensure_dir(roles_dir()) / entry.path.name
+        if not path.exists():
+            write_text(path, entry.path.read_text(encoding="utf-8"))
+    open_editor(app, path)
+    return path.stem
+
+
+def new_role(app: App[Any], library: RoleLibrary, name: str) -> str:
+    """Write a first file for a role called name and open it in the editor; returns its slug."""
+    role = Role(
+        name=name,
+        description=f"You are {name}. Say here, in a few sentences, who that is and how they talk.",
+        catchphrases=("A turn of phrase that makes the voice.",),
+        facts=("Something that is true about this life.",),
+        greeting="The first thing said in a new chat.",
+        examples=(Example(user="Who are you?", reply=f"I am {name}."),),
+    )
+    path = library.save(role)
+    open_editor(app, path)
+    return path.stem
+
+
+def open_editor(app: App[Any], path: Path) -> None:
+    """Give the terminal to the editor until it ends. Raises RolekitError where that cannot be done."""
+    command = editor_command()
+    try:
+        with app.suspend():
+            subprocess.run([*command, str(path)], check=False)
+    except OSError as error:
+        raise RolekitError(
+            f"The editor {command[0]} could not be started ({error.strerror}).", "Set EDITOR to one that can."
+        ) from error
+    except SuspendNotSupported as error:
+        raise RolekitError(
+            "This terminal cannot be lent to an editor.", f"Edit {path} yourself; the list follows."
+        ) from error

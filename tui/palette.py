@@ -1,0 +1,82 @@
+"""Ctrl+P: everything by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from rolekit.text import one_line
+from rolekit.tui import facts
+from rolekit.tui.chat_screen import ChatScreen
+from rolekit.tui.themes import NAMES
+
+if TYPE_CHECKING:
+    from rolekit.tui.app import RolekitApp
+
+_RESUMABLE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the palette, safe to print."""
+
+    label: str
+    run: Callable[[], object]
+    everyday: bool = True
+    """Listed before anything is typed."""
+
+
+class Palette(Provider):
+    """Places, what can be done here, roles, conversations and themes."""
+
+    async def discover(self) -> Hits:
+        """What is listed before anything is typed."""
+        for entry in self._entries():
+            if entry.everyday:
+                yield DiscoveryHit(Text(entry.label), entry.run, text=entry.label)
+
+    async def search(self, query: str) -> Hits:
+        """What fits the query."""
+        matcher = self.matcher(query)
+        for entry in self._entries():
+            score = matcher.match(entry.label)
+            if score > 0:
+                yield Hit(score, Text(entry.label), entry.run, text=entry.label)
+
+    def _entries(self) -> Iterator[Entry]:
+        app: RolekitApp = self.app  # type: ignore[assignment]
+        if isinstance(self.screen, ChatScreen):
+            yield from _chat_entries(self.screen)
+        yield Entry("Go: roles (F2)", lambda: app.run_action("switch_mode('roles')"))
+        yield Entry("Go: chat (F3)", lambda: app.run_action("switch_mode('chat')"))
+        yield Entry("Help (F1)", lambda: app.run_action("explain"))
+        for name in NAMES:
+            yield Entry(f"Theme: {name}", lambda name=name: app.choose_theme(name))  # type: ignore[misc]
+        yield Entry("Quit (Ctrl+Q)", app.action_quit)
+        for role in app.library.all():
+            if role.role is not None:
+                chosen = facts.RoleChosen(role.slug)
+                yield Entry(f"Talk: {role.title}", lambda chosen=chosen: app.post_message(chosen), False)  # type: ignore[misc]
+        for info in app.store.conversations()[:_RESUMABLE]:
+            title = one_line(f"{info.title or 'new chat'} · {info.role_name}", 70)
+            resumed = facts.ConversationChosen(info.id)
+            yield Entry(f"Resume: {title}", lambda resumed=resumed: app.post_message(resumed), False)  # type: ignore[misc]
+
+
+def _chat_entries(screen: ChatScreen) -> Iterator[Entry]:
+    for label, name in (
+        ("Chat: answer again (Ctrl+R)", "regen"),
+        ("Chat: let the answer go on", "continue"),
+        ("Chat: edit your last message (↑)", "edit"),
+        ("Chat: undo", "undo"),
+        ("Chat: redo", "redo"),
+        ("Chat: new with this role", "new"),
+        ("Chat: rename", "title"),
+        ("Chat: what the model reads", "context"),
+        ("Chat: export as Markdown", "export"),
+    ):
+        yield Entry(label, lambda name=name: screen.run(name))  # type: ignore[misc]

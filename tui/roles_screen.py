@@ -1,0 +1,237 @@
+"""F2: the role library. Type to search, read the first page, press Enter to talk."""
+
+from __future__ import annotations
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from rolekit.errors import RolekitError
+from rolekit.roles.block import opening_messages
+from rolekit.roles.library import Entry, RoleLibrary
+from rolekit.roles.role import Role
+from rolekit.text import one_line
+from rolekit.tui import facts
+from rolekit.tui.ask import AskScreen
+from rolekit.tui.editing import edit_role, new_role
+from rolekit.tui.help import HelpText
+from rolekit.tui.safe import cells, content, line, sentence
+from rolekit.tui.sessions import SearchInput
+from rolekit.tui.status import Hints, TitleLine
+
+_NAME_CELLS = 24
+_EXAMPLES = 3
+
+_SEARCH_KEYS = (
+    ("type", "search"), ("↓", "list"), ("Enter", "talk"), ("^N", "new role"), ("F1", "help"), ("^P", "palette"), ("^Q", "quit"),
+)  # fmt: skip
+_LIST_KEYS = (
+    ("Enter", "talk"), ("c", "new chat"), ("e", "edit"), ("n", "new role"), ("/", "search"), ("F1", "help"), ("^Q", "quit"),
+)  # fmt: skip
+
+
+class RoleList(OptionList):
+    """The roles that were found."""
+
+    BINDINGS = [
+        Binding("e", "screen.edit", "Edit", show=False),
+        Binding("n", "screen.new", "New", show=False),
+        Binding("c", "screen.fresh", "New chat", show=False),
+        Binding("slash", "screen.search", "Search", show=False),
+    ]
+
+
+class RolesScreen(Screen[None]):
+    """Who there is to talk to, and what they are like."""
+
+    AUTO_FOCUS = "#search"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+    BINDINGS = [
+        Binding("ctrl+n", "new", "New role", show=False),
+        Binding("ctrl+e", "edit", "Edit", show=False),
+    ]
+    help_text = HelpText(
+        "The role library",
+        "Type a name, a tag or a language; the page beside the list shows who that is.",
+        (
+            ("Enter", "talk: the last chat with the role goes on"),
+            ("↑ ↓", "choose; ↓ goes from the search to the list"),
+            ("c", "in the list: begin a new chat"),
+            ("e", "in the list: edit the role in your editor (a bundled one is copied first)"),
+            ("n", "in the list: make a new role"),
+            ("/", "in the list: search"),
+            ("Ctrl+E Ctrl+N", "edit, new role: also while searching"),
+        ),
+    )
+
+    def __init__(self, library: RoleLibrary, user: str) -> None:
+        super().__init__()
+        self._library = library
+        self._user = user
+        self._entries: dict[str, Entry] = {}
+
+    def compose(self) -> ComposeResult:
+        """Search and list at the left, the page at the right."""
+        yield TitleLine()
+        with Horizontal(id="shelf"):
+            with Vertical(id="index"):
+                yield SearchInput("search roles", id="search")
+                yield RoleList(id="roles", markup=False, compact=True)
+            with VerticalScroll(id="page", can_focus=False):
+                yield Static(id="portrait", markup=False)
+        yield Hints()
+
+    def on_mount(self) -> None:
+        """List everybody."""
+        title = self.query_one(TitleLine)
+        title.left, title.right = "rolekit", "who would you like to talk to?"
+        self.query_one(Hints).keys = _SEARCH_KEYS
+        self.list_roles()
+
+    def list_roles(self, slug: str = "") -> None:
+        """List what the search finds, slug (or the first) highlighted."""
+        found = self._library.search(self.query_one("#search", Input).value)
+        self._entries = {entry.slug: entry for entry in found}
+        listed = self.query_one(RoleList)
+        listed.clear_options()
+        listed.add_options([Option(_row(entry), id=entry.slug) for entry in found])
+        if slug in self._entries:
+            listed.highlighted = listed.get_option_index(slug)
+        elif found:
+            listed.highlighted = 0
+        else:
+            self._show_page(None)
+
+    @property
+    def chosen(self) -> Entry | None:
+        """The highlighted role."""
+        listed = self.query_one(RoleList)
+        if listed.highlighted is None:
+            return None
+        return self._entries.get(listed.get_option_at_index(listed.highlighted).id or "")
+
+    @on(Input.Changed, "#search")
+    def _searched(self) -> None:
+        self.list_roles()
+
+    @on(OptionList.OptionHighlighted)
+    def _highlighted(self) -> None:
+        self._show_page(self.chosen)
+
+    def _show_page(self, entry: Entry | None) -> None:
+        page = self.query_one("#portrait", Static)
+        if entry is None:
+            page.update(Content.styled("Nobody of that name. Ctrl+N makes a new role.", "$quiet"))
+        elif entry.role is None:
+            page.update(_fault_page(entry))
+        else:
+            page.update(_page(entry, entry.role, self._user))
+        self.query_one("#page").scroll_home(animate=False)
+
+    def on_descendant_focus(self) -> None:
+        """Show the keys of what has the focus."""
+        in_list = isinstance(self.focused, RoleList)
+        self.query_one(Hints).keys = _LIST_KEYS if in_list else _SEARCH_KEYS
+
+    @on(Input.Submitted, "#search")
+    @on(OptionList.OptionSelected)
+    def _talk(self) -> None:
+        self._choose(new=False)
+
+    def _choose(self, *, new: bool) -> None:
+        entry = self.chosen
+        if entry is None:
+            return
+        if entry.role is None:
+            self._report(RolekitError(f"{entry.title} has faults.", "Press e in the list to mend the file."))
+        else:
+            self.post_message(facts.RoleChosen(entry.slug, new))
+
+    @on(facts.Left)
+    def _left(self) -> None:
+        self.query_one("#search").focus()
+
+    def action_fresh(self) -> None:
+        """Begin a new chat with the highlighted role."""
+        self._choose(new=True)
+
+    def action_search(self) -> None:
+        """Go to the search line."""
+        self.query_one("#search").focus()
+
+    def action_edit(self) -> None:
+        """Open the highlighted role in the user's editor."""
+        entry = self.chosen
+        if entry is not None:
+            try:
+                slug = edit_role(self.app, entry)
+            except RolekitError as error:
+                self._report(error)
+            else:
+                self.list_roles(slug)
+
+    @work(group="ask", exclusive=True)
+    async def action_new(self) -> None:
+        """Ask for a name, write a role file for it, and open it in the editor."""
+        name = await self.app.push_screen_wait(AskScreen("What is the new role called?"))
+        if name:
+            try:
+                slug = new_role(self.app, self._library, name)
+            except RolekitError as error:
+                self._report(error)
+            else:
+                self.query_one("#search", Input).value = ""
+                self.list_roles(slug)
+
+    def _report(self, error: RolekitError) -> None:
+        self.notify(sentence(error), severity="error", markup=False)
+
+
+def _row(entry: Entry) -> Content:
+    name = cells(entry.title, _NAME_CELLS)
+    if entry.role is None:
+        return Content.assemble(name, (" has faults", "$error"))
+    own = "" if entry.bundled else " · yours"
+    return Content.assemble(name, (f" {entry.role.language}{own}", "$quiet"))
+
+
+def _fault_page(entry: Entry) -> Content:
+    return Content.assemble(
+        line(entry.title, "bold $primary"),
+        "\n\n",
+        ("This file cannot be used yet:", "bold"),
+        "\n\n",
+        content(entry.error),
+        "\n\n",
+        line(str(entry.path), "$quiet", 300),
+    )
+
+
+def _page(entry: Entry, role: Role, user: str) -> Content:
+    messages = opening_messages(role, user)
+    greeting = next((message.text for message in messages if message.block == "greeting"), "")
+    examples = [message for message in messages if message.block == "example"][: 2 * _EXAMPLES]
+    kind = " · ".join([role.language, *(one_line(tag, 30) for tag in role.tags)])
+    parts: list[Content | str] = [line(role.name, "bold $primary"), "\n", line(kind, "$quiet", 200), "\n\n"]
+    if greeting:
+        parts += [content(greeting, "italic"), "\n\n"]
+    parts += [content(role.description.strip()), "\n\n"]
+    for message in examples:
+        said_by_role = message.speaker == "assistant"
+        parts += [
+            line(
+                role.name.split()[0] if said_by_role else user, "bold" if said_by_role else "bold $quiet", 30
+            ),
+            "\n",
+            content(message.text.strip()),
+            "\n\n" if said_by_role else "\n",
+        ]
+    if role.origin:
+        parts += [content(role.origin, "$quiet"), "\n\n"]
+    parts.append(line(str(entry.path) if not entry.bundled else "comes with rolekit", "$quiet", 300))
+    return Content.assemble(*parts)

@@ -1,0 +1,56 @@
+"""What stands in a conversation that has not begun: three ways to begin it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from rolekit.roles.role import Role
+from rolekit.text import one_line
+from rolekit.tui.facts import OpenerChosen
+from rolekit.tui.safe import line
+
+OPENERS = 3
+_ANYONE = ("Who are you?", "Tell me about your day.", "What do you fear most?")
+_ANYONE_ZH = ("你是谁？", "说说你的生平吧。", "你最怕什么？")
+
+
+def openers(role: Role) -> tuple[str, ...]:
+    """Three things to begin with: the role's own first, then questions that fit anybody."""
+    general = _ANYONE_ZH if role.language.startswith("zh") else _ANYONE
+    own = [one_line(text, 300) for text in role.openers if text.strip()]
+    return tuple([*own, *general][:OPENERS])
+
+
+class Opening(Static):
+    """One of the three; a click begins with it."""
+
+    def __init__(self, number: int, text: str) -> None:
+        super().__init__(
+            Content.assemble((f"{number + 1}  ", "bold $primary"), line(text, limit=200)), markup=False
+        )
+        self._number = number
+
+    def on_click(self, event: events.Click) -> None:
+        """Say it."""
+        event.stop()
+        self.post_message(OpenerChosen(self._number))
+
+
+class Welcome(Vertical):
+    """Teaches how to begin; it goes away with the first message."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        super().__init__()
+        self._texts = texts
+
+    def compose(self) -> ComposeResult:
+        """A line of advice and the openings."""
+        yield Static("Write below, or press a number to begin with:", classes="advice", markup=False)
+        for number, text in enumerate(self._texts):
+            yield Opening(number, text)
