@@ -113,10 +113,10 @@ class Prompter:
         ends = {text for text in self._vocabulary.control_tokens if len(text) > 2 and after.startswith(text)}
         for line in after.split("\n"):
             heading = line.strip()
-            marker = re.match(r"<[^<>]{2,}>|\[[^\[\]]{2,}\]", heading)
-            if marker:
+            while marker := re.match(r"<[^<>]{2,}>|\[[^\[\]]{2,}\]", heading):
                 ends.add(marker.group())
-            elif re.match(r"[^\w\s]{2}", heading):
+                heading = heading[marker.end() :].strip()
+            if re.match(r"[^\w\s]{2}|[\[\]]", heading):
                 ends.add(heading)
             elif heading.endswith((":", "：")):
                 ends.add("\n" + heading)
