@@ -108,7 +108,11 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def listing(self) -> dict[str, object]:
             def entry(name: str, content: bytes) -> dict[str, object]:
-                lfs = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+                lfs = {
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                    "size": len(content),
+                    "pointerSize": 130,
+                }
                 known = {"size": len(content), "lfs": lfs} if hub.list_checksums else {}
                 return {"rfilename": name} | known
 
@@ -253,7 +257,9 @@ def test_two_processes_do_not_write_one_part(hub: Hub, content: bytes, home: Pat
     assert local(home).read_bytes() == content
 
 
-def test_a_server_that_ignores_the_range_still_gives_a_right_file(hub: Hub, content: bytes, home: Path) -> None:
+def test_a_server_that_ignores_the_range_still_gives_a_right_file(
+    hub: Hub, content: bytes, home: Path
+) -> None:
     hub.break_after = [len(content) // 3]
     hub.ignore_range = True
     assert pull("hf:good/model", waits_seconds=NO_WAIT).read_bytes() == content
@@ -275,7 +281,9 @@ def test_wrong_bytes_are_refused_and_removed(hub: Hub, content: bytes, home: Pat
     assert pull("hf:good/model").read_bytes() == content
 
 
-def test_a_part_of_another_version_is_not_continued(hub: Hub, content: bytes, home: Path, tmp_path: Path) -> None:
+def test_a_part_of_another_version_is_not_continued(
+    hub: Hub, content: bytes, home: Path, tmp_path: Path
+) -> None:
     hub.break_after = [1000, 0, 0]
     with pytest.raises(RolekitError):
         pull("hf:good/model", waits_seconds=NO_WAIT)
@@ -307,7 +315,7 @@ def test_all_parts_of_a_split_model_are_fetched(hub: Hub, home: Path, tmp_path: 
 
 def test_the_sensible_quantization_is_chosen_or_the_user_is_asked(hub: Hub, tmp_path: Path) -> None:
     made = tiny_gguf(tmp_path / "made.gguf", 20)
-    hub.files = {name: made for name in ("m-Q8_0.gguf", "m-Q4_K_M.gguf", "mmproj-m-f16.gguf", "m-IQ2_XS.gguf")}
+    hub.files = dict.fromkeys(("m-Q8_0.gguf", "m-Q4_K_M.gguf", "mmproj-m-f16.gguf", "m-IQ2_XS.gguf"), made)
     assert pull("hf:good/model").name == "m-Q4_K_M.gguf"
     del hub.files["m-Q4_K_M.gguf"]
     with pytest.raises(RolekitError) as caught:
@@ -371,7 +379,7 @@ def test_what_fits_on_a_full_disk_is_kept(hub: Hub, content: bytes, home: Path) 
         "try: pull('hf:good/model')\n"
         "except RolekitError as error: sys.exit(str(error))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("tiny-Q8_0.gguf could not be written")
     assert "goes on where it stopped" in done.stderr
@@ -383,7 +391,9 @@ def test_what_fits_on_a_full_disk_is_kept(hub: Hub, content: bytes, home: Path) 
 @pytest.mark.parametrize(
     "name", ["../../../evil.gguf", "sub/../../evil.gguf", ".hidden.gguf", "/etc/evil.gguf", "a\\b.gguf"]
 )
-def test_a_server_cannot_name_a_file_outside_the_models_folder(hub: Hub, content: bytes, home: Path, name: str) -> None:
+def test_a_server_cannot_name_a_file_outside_the_models_folder(
+    hub: Hub, content: bytes, home: Path, name: str
+) -> None:
     hub.files = {name: content}
     with pytest.raises(RolekitError, match="does not name a model"):
         pull("hf:good/model")
