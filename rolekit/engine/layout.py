@@ -129,6 +129,12 @@ class Layout:
         return rendered[-1] if rendered else ""
 
     @cached_property
+    def before_reply(self) -> str:
+        """What stands between a user's text and a reply in history."""
+        rendered = self._rendered(("user", "assistant", "user"))
+        return rendered[1] if rendered else ""
+
+    @cached_property
     def after_reply(self) -> str:
         """What stands between a reply and the user's next text."""
         rendered = self._rendered(("user", "assistant", "user"))

@@ -109,18 +109,19 @@ class Prompter:
     @cached_property
     def stop_texts(self) -> tuple[str, ...]:
         """What the template writes behind a reply: a model that writes it itself has ended its turn."""
-        after = self._layout.after_reply
-        ends = {text for text in self._vocabulary.control_tokens if len(text) > 2 and after.startswith(text)}
+        after, found = self._layout.after_reply, list[str]()
         for line in after.split("\n"):
             heading = line.strip()
             while marker := re.match(r"<[^<>]{2,}>|\[[^\[\]]{2,}\]", heading):
-                ends.add(marker.group())
+                found.append(marker.group())
                 heading = heading[marker.end() :].strip()
             if re.match(r"[^\w\s]{2}|[\[\]]", heading):
-                ends.add(heading)
+                found.append(heading)
             elif heading.endswith((":", "：")):
-                ends.add("\n" + heading)
-        return tuple(sorted(ends - {*THINK_TAGS, *THINK_TAGS.values()}))
+                found.append("\n" + heading)
+        # The first one ends a turn; of the others, some may also begin a reply (<|START_TEXT|>).
+        own = self._layout.before_reply
+        return tuple(text for number, text in enumerate(found) if number == 0 or text.strip() not in own)
 
     def _bos(self, writes_bos: bool) -> list[int]:
         bos = self._vocabulary.bos
