@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.app import App
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
@@ -35,17 +35,18 @@ class RolekitApp(App[None]):
     """
 
     TITLE = "rolekit"
-    CSS_PATH = [
+    CSS_PATH: ClassVar = [
         "app.tcss", "ask.tcss", "chat_screen.tcss", "composer.tcss", "context_screen.tcss", "help.tcss",
         "roles_screen.tcss", "sessions.tcss", "status.tcss", "transcript.tcss", "turn.tcss", "welcome.tcss",
     ]  # fmt: skip
     COMMANDS: ClassVar = {Palette}
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "explain", "Help", show=False),
         Binding("f2", "switch_mode('roles')", "Roles", show=False),
         Binding("f3", "switch_mode('chat')", "Chat", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
+    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     MODES: ClassVar = {"roles": "roles", "chat": "chat"}
     DEFAULT_MODE = "roles"
 

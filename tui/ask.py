@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -17,7 +19,7 @@ from rolekit.tui.safe import content
 class AskScreen(ModalScreen[str]):
     """Asks for one line of text; Enter gives it, Esc gives nothing."""
 
-    BINDINGS = [Binding("escape", "cancel", "Leave it", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Leave it", show=False)]
 
     def __init__(self, question: str, value: str = "") -> None:
         super().__init__()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.timer import Timer
@@ -21,7 +22,7 @@ from rolekit.chat.slash import literal, parse
 from rolekit.chat.store import Store
 from rolekit.chat.tree import ConversationInfo, Node
 from rolekit.errors import RolekitError
-from rolekit.messages import Piece, Progress
+from rolekit.messages import Piece, Progress, Speaker
 from rolekit.roles.role import Role
 from rolekit.text import count, one_line, sanitize, size
 from rolekit.tui import facts
@@ -39,8 +40,8 @@ from rolekit.tui.welcome import Welcome, openers
 Begin = Callable[[], AsyncGenerator[SessionEvent, None]]
 
 _KEYS = (
-    ("Enter", "send"), ("^J", "newline"), ("Esc", "stop"), ("^R", "again"), ("←→", "versions"), ("↑", "edit"),
-    ("/", "commands"), ("F1", "help"), ("F2", "roles"), ("^B", "chats"),
+    ("Enter", "send"), ("Esc", "stop"), ("^R", "again"), ("←→", "versions"), ("/", "commands"), ("F1", "help"),
+    ("↑", "edit"), ("^J", "newline"), ("F2", "roles"), ("^B", "chats"),
 )  # fmt: skip
 _EDIT_KEYS = (("Enter", "keep as a new version"), ("Esc", "leave it as it was"), ("^J", "newline"))
 _DRAFT_SECONDS = 0.5
@@ -50,8 +51,7 @@ class ChatScreen(Screen[None]):
     """The conversation, the composer and what is around them."""
 
     AUTO_FOCUS = "Composer"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "escape", "Stop", show=False),
         Binding("ctrl+r", "regenerate", "Answer again", show=False),
         Binding("ctrl+b", "sessions", "Conversations", show=False),
@@ -107,7 +107,11 @@ class ChatScreen(Screen[None]):
         await self.settle()
         self.keep_draft()
         self.session, self.role, self._editing = session, role, None
-        names = {"assistant": role.name, "user": session.conversation.user, "system": "Note"}
+        names: dict[Speaker, str] = {
+            "assistant": role.name,
+            "user": session.conversation.user,
+            "system": "Note",
+        }
         await self.transcript.show(session.path, names)
         self.say("")
         self.query_one(StatusLine).stats = session.last_stats

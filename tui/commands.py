@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rolekit.chat.export import write_export
 from rolekit.chat.session import Session
 from rolekit.errors import RolekitError
-from rolekit.paths import write_text
 from rolekit.tui import facts
 from rolekit.tui.composer import Composer
 from rolekit.tui.context_screen import ContextScreen
@@ -140,17 +140,9 @@ async def _save(screen: ChatScreen, session: Session, argument: str) -> None:
 
 async def _export(screen: ChatScreen, session: Session, argument: str) -> None:
     target = Path(argument or f"{session.slug}.md").expanduser()
-    from rolekit.chat.export import to_json, to_markdown, to_sillytavern
-
-    exports = {".md": to_markdown, ".json": to_json, ".jsonl": to_sillytavern}
-    export = exports.get(target.suffix.casefold())
-    if export is None:
-        raise RolekitError(
-            f"{target.name} does not say what it should be.", "End the name in .md, .json or .jsonl."
-        )
     if target.exists():
         raise RolekitError(f"{target} is there already.", "Choose another name.")
-    write_text(target, export(screen.store, session.id))
+    write_export(screen.store, session.id, target)
     screen.say(f"Written to {target.absolute()}.")
 
 

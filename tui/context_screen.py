@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -21,7 +23,7 @@ _LABEL_CELLS = 58
 class ContextScreen(ModalScreen[None]):
     """The rows of the prompt: kept or folded, and their tokens."""
 
-    BINDINGS = [Binding("escape,q,f1", "dismiss", "Close", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f1", "dismiss", "Close", show=False)]
 
     def __init__(self, report: ContextReport) -> None:
         super().__init__()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.geometry import Size
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from rolekit.chat.slash import help_lines
+from rolekit.chat.slash import COMMANDS
 from rolekit.tui.safe import cells, content
 
 
@@ -35,6 +39,8 @@ EVERYWHERE: tuple[tuple[str, str], ...] = (
     ("Ctrl+Q", "quit; everything is saved"),
 )
 
+_COMMAND_ROWS = tuple((f"/{one.name} {one.argument}".rstrip(), one.meaning) for one in COMMANDS)
+
 NOWHERE = HelpText("rolekit", "Press Tab until something has the focus, then F1 explains it.", ())
 
 
@@ -50,7 +56,7 @@ def help_for(focused: Widget | None) -> HelpText:
 class HelpScreen(ModalScreen[None]):
     """One page of help over the screen; Esc or F1 closes it."""
 
-    BINDINGS = [Binding("escape,f1,q,enter", "dismiss", "Close", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q,enter", "dismiss", "Close", show=False)]
 
     def __init__(self, help_text: HelpText) -> None:
         super().__init__()
@@ -61,17 +67,36 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll(id="help"):
             yield Static(content(self._help.title, "bold $primary"), markup=False)
             yield Static(content(self._help.text, "$quiet"), classes="lead", markup=False)
-            yield Static(_rows(self._help.keys), classes="rows", markup=False)
+            yield Rows(self._help.keys)
             if self._help.commands:
                 yield Static(Content.styled("Commands", "bold"), classes="lead", markup=False)
-                yield Static(Content("\n".join(help_lines())), classes="rows", markup=False)
+                yield Rows(_COMMAND_ROWS)
             yield Static(Content.styled("Everywhere", "bold"), classes="lead", markup=False)
-            yield Static(_rows(EVERYWHERE), classes="rows", markup=False)
+            yield Rows(EVERYWHERE)
             yield Static(Content.styled("Esc closes this page", "$quiet"), classes="lead", markup=False)
 
 
-def _rows(rows: tuple[tuple[str, str], ...]) -> Content:
-    width = max((len(keys) for keys, _ in rows), default=0) + 2
-    return Content("\n").join(
-        Content.assemble((cells(keys, width), "bold"), meaning) for keys, meaning in rows
-    )
+class Rows(Widget):
+    """Two columns, the right one wrapped within itself."""
+
+    def __init__(self, rows: Sequence[tuple[str, str]]) -> None:
+        super().__init__(classes="rows")
+        self._rows = rows
+        self._column = max((cell_len(left) for left, _ in rows), default=0) + 2
+
+    def _lines(self, width: int) -> list[Content]:
+        lines: list[Content] = []
+        for left, right in self._rows:
+            first = Content.styled(cells(left, self._column), "bold")
+            for part in Content(right).wrap(max(8, width - self._column)):
+                lines.append(first + part)
+                first = Content(" " * self._column)
+        return lines
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As many lines as the wrapped rows take."""
+        return len(self._lines(width))
+
+    def render(self) -> Content:
+        """The rows at the present width."""
+        return Content("\n").join(self._lines(self.size.width))

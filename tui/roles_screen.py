@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
@@ -24,7 +26,7 @@ from rolekit.tui.safe import cells, content, line, sentence
 from rolekit.tui.sessions import SearchInput
 from rolekit.tui.status import Hints, TitleLine
 
-_NAME_CELLS = 24
+_ROW_CELLS = 31
 _EXAMPLES = 3
 
 _SEARCH_KEYS = (
@@ -38,7 +40,7 @@ _LIST_KEYS = (
 class RoleList(OptionList):
     """The roles that were found."""
 
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("e", "screen.edit", "Edit", show=False),
         Binding("n", "screen.new", "New", show=False),
         Binding("c", "screen.fresh", "New chat", show=False),
@@ -50,8 +52,7 @@ class RolesScreen(Screen[None]):
     """Who there is to talk to, and what they are like."""
 
     AUTO_FOCUS = "#search"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "new", "New role", show=False),
         Binding("ctrl+e", "edit", "Edit", show=False),
     ]
@@ -193,11 +194,12 @@ class RolesScreen(Screen[None]):
 
 
 def _row(entry: Entry) -> Content:
-    name = cells(entry.title, _NAME_CELLS)
-    if entry.role is None:
-        return Content.assemble(name, (" has faults", "$error"))
-    own = "" if entry.bundled else " · yours"
-    return Content.assemble(name, (f" {entry.role.language}{own}", "$quiet"))
+    """The name at the left, the language (and whose it is) at the right."""
+    note = "has faults" if entry.role is None else entry.role.language
+    if entry.role is not None and not entry.bundled:
+        note = f"yours · {note}"
+    style = "$error" if entry.role is None else "$quiet"
+    return Content.assemble(cells(entry.title, _ROW_CELLS - len(note) - 1), " ", (note, style))
 
 
 def _fault_page(entry: Entry) -> Content:

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -41,7 +42,7 @@ def day_name(moment: float, today: date) -> str:
 class SearchInput(Input):
     """One line to search with; what is pasted is cleaned and cut."""
 
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "list", "To the list", show=False),
         Binding("escape", "leave", "Back", show=False),
     ]
@@ -69,7 +70,7 @@ class SearchInput(Input):
 class Sessions(Vertical):
     """The list of conversations with its search line."""
 
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New chat", show=False),
         Binding("r,f2", "rename", "Rename", show=False),
         Binding("escape", "leave", "Back", show=False),

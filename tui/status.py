@@ -26,7 +26,7 @@ def figures(stats: Stats, context_tokens: int, width: int) -> str:
     writing = stats.seconds - stats.ttft_seconds
     parts = [f"evaluated {count(stats.evaluated_tokens)}", f"reused {count(stats.reused_tokens)}"]
     if stats.generated_tokens:
-        parts.append(f"first token {stats.ttft_seconds:.2g} s")
+        parts.append(f"first token {seconds(stats.ttft_seconds)}")
     if stats.generated_tokens > 1 and writing > 0:
         parts.append(f"{(stats.generated_tokens - 1) / writing:.0f} tok/s")
     if context_tokens:
@@ -36,6 +36,11 @@ def figures(stats: Stats, context_tokens: int, width: int) -> str:
     while len(parts) > 1 and cell_len(" · ".join(parts)) > width:
         parts.pop(0)
     return " · ".join(parts)
+
+
+def seconds(value: float) -> str:
+    """A short span of time, two digits: 0.04 s, 0.38 s, 2.4 s, 31 s."""
+    return f"{value:.2f} s" if value < 1 else f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
 
 
 class StatusLine(Widget):

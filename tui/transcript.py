@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from textual import events, work
-from textual.layout import DockArrangeResult
 from textual.app import App
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.geometry import Size
+from textual.layout import DockArrangeResult
 from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
@@ -46,7 +47,7 @@ class Fold(Static):
 class Transcript(VerticalScroll):
     """Shows the active path. Follows the newest message while the reader is at the bottom."""
 
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "choose(-1)", "Message above", show=False),
         Binding("down,j", "choose(1)", "Message below", show=False),
         Binding("home", "first", "Oldest", show=False),
@@ -93,6 +94,7 @@ class Transcript(VerticalScroll):
         self._heard: list[str] = []
         self._frame: Timer | None = None
         self._keep: tuple[Turn, int] | None = None
+        self._following = True
         self._chosen: Turn | None = None
 
     @property
@@ -108,11 +110,9 @@ class Transcript(VerticalScroll):
         """Show another conversation, at its end."""
         self._drop_frame()
         self._names, self._fold, self._reply, self._chosen = names, None, None, None
-        self._messages, self._first = list(nodes), max(0, len(nodes) - FIRST_TURNS)
-        with self.app.batch_update():
-            await self.remove_children()
-            await self.mount_all(map(self._turn, self._messages[self._first :]))
-        self.anchor()
+        self._messages = list(nodes)
+        await self._mount_window(max(0, len(nodes) - FIRST_TURNS))
+        self._follow_on()
 
     async def sync(self, nodes: Sequence[Node]) -> None:
         """Show the path as it is now, touching only what has changed."""
@@ -184,35 +184,59 @@ class Transcript(VerticalScroll):
     async def follow(self) -> None:
         """Go to the newest message and stay there."""
         if self._last < len(self._messages) and self._reply is None:
-            self._first = max(0, len(self._messages) - FIRST_TURNS)
-            with self.app.batch_update():
-                await self.remove_children()
-                await self.mount_all(map(self._turn, self._messages[self._first :]))
-                await self._place_fold()
-        self.anchor()
+            await self._mount_window(max(0, len(self._messages) - FIRST_TURNS))
+        self._follow_on()
+
+    @property
+    def following(self) -> bool:
+        """Whether the newest text is kept in view."""
+        return self._following
+
+    def _follow_on(self) -> None:
+        self._following = True
+        self.refresh(layout=True)
+        self.call_after_refresh(self._release)
+
+    async def _mount_window(self, first: int) -> None:
+        """Throw the live messages away and put others there, from first on."""
+        self._first = first
+        with self.app.batch_update():
+            await self.remove_children()
+            await self.mount_all(map(self._turn, self._messages[first : first + FIRST_TURNS]))
+            await self._place_fold()
 
     def arrange(self, size: Size, optimal: bool = False) -> DockArrangeResult:
-        """The layout; while older messages are put in above, what the reader sees stays where it is."""
+        """The layout, scrolled so that the end, or else what the reader is reading, stays in view.
+
+        Done here because the scroll offset is read right after: no frame shows the wrong place.
+        """
         result = super().arrange(size, optimal)
-        if self._keep is not None and not optimal:
+        if optimal:
+            return result
+        if self._keep is not None:
             turn, offset = self._keep
             for placement in result.placements:
                 if placement.widget is turn:
-                    top = max(0, placement.region.y - offset)
-                    self.set_reactive(Widget.scroll_y, float(top))
-                    self.set_reactive(Widget.scroll_target_y, float(top))
+                    self._place(placement.region.y - offset)
+        elif self._following:
+            self._place(result.spatial_map.total_region.bottom - size.height)
         return result
+
+    def _place(self, top: int) -> None:
+        self.set_reactive(Widget.scroll_y, float(max(0, top)))
+        self.set_reactive(Widget.scroll_target_y, float(max(0, top)))
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Bring in more messages where the reader is about to run out of them."""
         super().watch_scroll_y(old_value, new_value)
         if self._keep is not None or not self._messages:
             return
+        complete = self._last >= len(self._messages)
+        self._following = complete and new_value >= self.max_scroll_y
         if new_value < old_value and new_value < self.size.height and self._first > 0:
             self._page_older()
-        elif new_value > old_value and self._last < len(self._messages):
-            if new_value > self.max_scroll_y - self.size.height:
-                self._page_newer()
+        elif new_value > old_value and not complete and new_value > self.max_scroll_y - self.size.height:
+            self._page_newer()
 
     @work(exclusive=True, group="page")
     async def _page_older(self) -> None:
@@ -225,7 +249,6 @@ class Transcript(VerticalScroll):
                 for turn in self.turns[LIVE_TURNS:]:
                     await self._remove(turn)
             await self._place_fold()
-            self.anchor(False)
 
     @work(exclusive=True, group="page")
     async def _page_newer(self) -> None:
@@ -247,6 +270,7 @@ class Transcript(VerticalScroll):
             self.call_after_refresh(self._release)
 
     def _release(self) -> None:
+        """Once the layout is done: scroll freely again, and let the scrollbar know."""
         self._keep = None
         self.vertical_scrollbar.position = self.scroll_y
 
@@ -322,13 +346,9 @@ class Transcript(VerticalScroll):
 
     async def action_first(self) -> None:
         """Go to the oldest message."""
-        if self._first > 0:
-            self.anchor(False)
-            self._first = 0
-            with self.app.batch_update():
-                await self.remove_children()
-                await self.mount_all(map(self._turn, self._messages[:FIRST_TURNS]))
-                await self._place_fold()
+        self._following = False
+        if self._first > 0 and self._reply is None:
+            await self._mount_window(0)
         self.scroll_home(animate=False)
 
     async def action_follow(self) -> None:
