@@ -1,0 +1,57 @@
+"""`rolekit chat --list`, `--find` and `--import`: the conversations on disk, without a model."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from rolekit.chat.sillytavern import character_of, import_sillytavern
+from rolekit.chat.store import Store
+from rolekit.errors import RolekitError
+from rolekit.roles.library import Entry, RoleLibrary
+from rolekit.text import one_line
+
+
+def print_chats(store: Store, slug: str | None) -> None:
+    """One line a conversation, newest first: id, day, messages, role, name and title."""
+    chats = store.conversations(role_slug=slug)
+    for info in chats:
+        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.updated_at))
+        name = f"[{one_line(info.name)}] " if info.name else ""
+        role = one_line(info.role_name, 24)
+        print(
+            f"{info.id}  {day}  {info.messages:>5}  {role:<24}  {name}{one_line(info.title or '(no title)')}"
+        )
+    if not chats:
+        print("rolekit: no chats yet; begin one with: rolekit chat --role NAME", file=sys.stderr)
+
+
+def print_hits(store: Store, words: str) -> None:
+    """One line a message that has all the words, newest first: its chat's id, the role, the place."""
+    hits = store.search(words)
+    for hit in hits:
+        print(f"{hit.conversation_id}  {one_line(hit.role_name, 24):<24}  {hit.snippet}")
+    if not hits:
+        print(f"rolekit: nobody said “{one_line(words)}”", file=sys.stderr)
+
+
+def import_chat(store: Store, library: RoleLibrary, entry: Entry | None, file: Path) -> tuple[Entry, str]:
+    """The role and the id of a chat read from a SillyTavern .jsonl file; the counts go to stderr.
+
+    Without an entry the role is looked up by the character's name in the file.
+    """
+    if entry is None:
+        name = character_of(file)
+        if not name:
+            raise RolekitError(f"{file.name} does not say whose chat it is.", "Add --role NAME.")
+        entry = library.find(name)
+    report = import_sillytavern(store, file, role_slug=entry.slug, role_name=entry.loaded().name)
+    print(
+        f"rolekit: read {report.messages} messages in {report.versions} versions from {one_line(file.name)}, "
+        f"{len(report.bad_lines)} lines set apart",
+        file=sys.stderr,
+    )
+    for line in report.bad_lines[:20]:
+        print(f"rolekit: line {line.number}: {one_line(line.reason, 200)}", file=sys.stderr)
+    return entry, report.conversation_id

@@ -1,0 +1,85 @@
+"""Turning command line options into the parts a chat is made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rolekit.chat.options import ChatOptions
+from rolekit.config import Config
+from rolekit.errors import RolekitError
+from rolekit.messages import Backend
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which model answers, and how it is loaded. None and 0 leave the choice to config.toml and the machine."""
+
+    model: str | None = None
+    adapters: tuple[str, ...] = ()
+    """PATH or PATH:SCALE each."""
+    context_tokens: int = 0
+    threads: int = 0
+    chat_template: str | None = None
+
+
+def open_backend(choice: ModelChoice, config: Config) -> Backend:
+    """The loaded model; takes seconds. Raises RolekitError where it cannot be had."""
+    adapters = [parse_adapter(text) for text in choice.adapters]
+    from rolekit.engine.references import resolve
+
+    path = resolve(choice.model)
+    from rolekit.engine.backend import open_local
+
+    return open_local(
+        path,
+        adapters=adapters,
+        context_tokens=choice.context_tokens or config.context_tokens,
+        threads=choice.threads or config.threads,
+        chat_template=choice.chat_template,
+        kv_cache_mib=config.kv_cache_mib,
+    )
+
+
+def parse_adapter(text: str) -> tuple[Path, float]:
+    """The file and the scale of `PATH` or `PATH:SCALE`; the scale is 1 where none is given."""
+    head, colon, tail = text.rpartition(":")
+    scale = 1.0
+    if colon and head:
+        try:
+            scale, text = float(tail), head
+        except ValueError:
+            scale = 1.0
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise RolekitError(
+            f"There is no adapter at {path}.", "Give the path of a GGUF LoRA adapter: --adapter PATH[:SCALE]."
+        )
+    return path, scale
+
+
+def chat_options(
+    config: Config, *, user: str | None, preset: str | None, seed: int | None, max_tokens: int
+) -> ChatOptions:
+    """The options of a chat: what was typed, else what config.toml says."""
+    from rolekit.engine.presets import load_preset
+
+    return ChatOptions(user or config.user, load_preset(preset or config.preset), seed, max_tokens)
+
+
+def quiet_broken_pipe() -> None:
+    """Point stdout at nothing after its reader went away, so that Python's exit does not complain."""
+    import sys
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def lines_of(texts: Sequence[str]) -> list[str]:
+    """The messages of repeated --say options, blank ones refused."""
+    if any(not text.strip() for text in texts):
+        raise RolekitError(
+            "--say was given an empty message.", "Write what you want to say: --say 'Good evening'."
+        )
+    return list(texts)

@@ -1,0 +1,74 @@
+"""`--say`: one reply a message on stdout, for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import asdict
+
+from rolekit.chat.events import Finished, Folded, SessionEvent
+from rolekit.chat.session import Session
+from rolekit.errors import RolekitError
+from rolekit.messages import Piece, Reply
+from rolekit.text import sanitize
+
+
+async def stream_reply(
+    session: Session,
+    turn: AsyncGenerator[SessionEvent, None],
+    write: Callable[[str], None],
+    notice: Callable[[str], None],
+) -> Reply:
+    """The finished reply of one turn, written piece by piece as it comes. Ctrl+C stops it and keeps what came."""
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # Windows: Ctrl+C then cancels the task instead
+        loop.add_signal_handler(signal.SIGINT, session.stop)
+    reply: Reply | None = None
+    try:
+        async with aclosing(turn) as events:
+            async for event in events:
+                if isinstance(event, Piece):
+                    write(sanitize(event.text))
+                elif isinstance(event, Folded):
+                    notice(f"{event.turns} earlier turns folded, {event.tokens} tokens free")
+                elif isinstance(event, Finished):
+                    reply = event.reply
+    finally:
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGINT)
+    if reply is None:
+        raise RolekitError("The model gave no reply.", "Try again, or another model.")
+    return reply
+
+
+def say(session: Session, texts: Sequence[str], *, as_json: bool) -> int:
+    """Say each text and print each reply; the exit code: 0, or 130 where Ctrl+C stopped one."""
+
+    def write(text: str) -> None:
+        if not as_json:
+            print(text, end="", flush=True)
+
+    def notice(text: str) -> None:
+        print(f"rolekit: {text}", file=sys.stderr)
+
+    with asyncio.Runner() as runner:
+        for text in texts:
+            reply = runner.run(stream_reply(session, session.say(text), write, notice))
+            if as_json:
+                row = {
+                    "role": session.role.name,
+                    "user": text,
+                    "reply": reply.text,
+                    "stop_reason": reply.stop_reason,
+                    "stats": asdict(reply.stats),
+                }
+                print(json.dumps(row, ensure_ascii=False), flush=True)
+            else:
+                print(flush=True)
+            if reply.stop_reason == "cancelled":
+                return 130
+    return 0
