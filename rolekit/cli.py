@@ -20,7 +20,14 @@ COMMANDS = {
     "doctor": ("rolekit.commands.doctor", "Say what this machine can do and what is missing."),
 }
 
-EXTRAS = {"torch": "train", "transformers": "train", "peft": "train", "gguf": "train", "mlx_lm": "mlx", "mlx": "mlx"}
+EXTRAS = {
+    "torch": "train",
+    "transformers": "train",
+    "peft": "train",
+    "gguf": "train",
+    "mlx_lm": "mlx",
+    "mlx": "mlx",
+}
 """Which extra brings a package that may be missing."""
 
 
@@ -35,7 +42,11 @@ class LazyGroup(TyperGroup):
 
 
 app = typer.Typer(
-    cls=LazyGroup, rich_markup_mode=None, add_completion=False, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -50,7 +61,9 @@ def _version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def start(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_version, is_eager=True
+    ),
 ) -> None:
     """A character that lives on your own laptop. Without a command: the TUI, at the role library."""
     if context.invoked_subcommand is None:
