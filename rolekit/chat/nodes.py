@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rolekit.chat.database import Database
-from rolekit.chat.tree import Node, State, node_from_row, pack_ids, pack_stats, storable
+from rolekit.chat.tree import STORED, Node, State, node_from_row, pack_ids, pack_stats, storable
 from rolekit.errors import RolekitError
 from rolekit.messages import Speaker, Stats, StopReason
 
-_VERSIONED = """node.*,
-    (SELECT count(*) FROM node AS s WHERE s.conversation_id = node.conversation_id
-        AND s.parent_id IS node.parent_id AND NOT s.deleted AND s.id <= node.id) AS version,
-    (SELECT count(*) FROM node AS s WHERE s.conversation_id = node.conversation_id
-        AND s.parent_id IS node.parent_id AND NOT s.deleted) AS versions"""
+_COLUMNS = ", ".join(f"node.{name}" for name in STORED)
 
 # A parent is always older than its child, so that even a damaged file cannot send this in circles.
 _ANCESTORS = """WITH RECURSIVE up(id, parent_id, height) AS (
@@ -104,29 +100,41 @@ def set_head(connection: sqlite3.Connection, conversation_id: str, head: int | N
 
 def load(database: Database, node_id: int) -> Node:
     """One node. Raises RolekitError when there is none with this id."""
-    rows = database.read(f"SELECT {_VERSIONED} FROM node WHERE id=?", (node_id,))
-    if not rows:
+    found = _nodes(database, database.read(f"SELECT {_COLUMNS} FROM node WHERE id=?", (node_id,)))
+    if not found:
         raise RolekitError(f"There is no message {node_id}.", "It may belong to another chats.db.")
-    return node_from_row(rows[0])
+    return found[0]
 
 
 def load_path(database: Database, head: int | None) -> list[Node]:
     """The messages from the first to head, without the deleted ones."""
-    query = f"{_ANCESTORS} SELECT {_VERSIONED} FROM up JOIN node USING (id) WHERE NOT deleted ORDER BY height DESC"
-    return [node_from_row(row) for row in database.read(query, {"head": head})]
+    query = (
+        f"{_ANCESTORS} SELECT {_COLUMNS} FROM up JOIN node USING (id) WHERE NOT deleted ORDER BY height DESC"
+    )
+    return _nodes(database, database.read(query, {"head": head}))
 
 
 def load_all(database: Database, conversation_id: str) -> list[Node]:
     """Every node of the tree, deleted ones too, parents before their children."""
-    query = f"SELECT {_VERSIONED} FROM node WHERE conversation_id=? ORDER BY id"
-    return [node_from_row(row) for row in database.read(query, (conversation_id,))]
+    query = f"SELECT {_COLUMNS} FROM node WHERE conversation_id=? ORDER BY id"
+    return _nodes(database, database.read(query, (conversation_id,)))
 
 
 def load_versions(database: Database, node: Node) -> list[Node]:
     """The versions of node that are not deleted, oldest first."""
-    query = f"""SELECT {_VERSIONED} FROM node
+    query = f"""SELECT {_COLUMNS} FROM node
         WHERE conversation_id=? AND parent_id IS ? AND NOT deleted ORDER BY id"""
-    return [node_from_row(row) for row in database.read(query, (node.conversation_id, node.parent_id))]
+    return _nodes(database, database.read(query, (node.conversation_id, node.parent_id)))
+
+
+def _nodes(database: Database, rows: list[sqlite3.Row]) -> list[Node]:
+    """The nodes in rows of one conversation, numbered among their versions."""
+    if not rows:
+        return []
+    query = """SELECT parent_id, group_concat(id) FROM node WHERE conversation_id=? AND NOT deleted
+        GROUP BY parent_id HAVING count(*) > 1"""
+    forks = {parent: sorted(map(int, ids.split(","))) for parent, ids in database.read(query, (rows[0][1],))}
+    return [node_from_row(row, forks.get(row[2], ())) for row in rows]
 
 
 def count_versions(database: Database, conversation_id: str, parent_id: int | None) -> int:

@@ -292,6 +292,7 @@ class Session:
             sampling=self.sampling,
             seed=reply_seed(self.seed, depth, version),
             max_tokens=self.max_tokens,
+            role_names=(self.role.name, *self.role.aliases),
             stop_names=stop_names(self.role, self.user),
             continue_last=continue_last,
             conversation=self.id,

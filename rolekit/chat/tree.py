@@ -66,27 +66,37 @@ class ConversationInfo:
     """All versions count, deleted ones do not."""
 
 
-def node_from_row(row: sqlite3.Row) -> Node:
-    """The node in a row of `node` that also has `version` and `versions`."""
-    state = row["state"]
+STORED = (
+    "id", "conversation_id", "parent_id", "speaker", "text", "token_ids", "vocabulary", "state", "stop_reason",
+    "stats", "created_at", "pinned", "edited", "deleted", "extra",
+)  # fmt: skip
+"""The columns that make a node, in the order that node_from_row expects."""
+
+
+def node_from_row(row: sqlite3.Row, versions: Sequence[int]) -> Node:
+    """The node in a row of the STORED columns. versions: ids of all siblings that are not deleted, in order."""
+    node_id, conversation, parent, speaker, text, ids, vocabulary, state, reason, stats, at, *marks, extra = (
+        row
+    )
+    pinned, edited, deleted = map(bool, marks)
     return Node(
-        row["id"],
-        row["conversation_id"],
-        row["parent_id"],
-        row["speaker"],
-        row["text"],
-        unpack_ids(row["token_ids"]),
-        row["vocabulary"],
+        node_id,
+        conversation,
+        parent,
+        speaker,
+        text,
+        unpack_ids(ids),
+        vocabulary,
         "stopped" if state == "streaming" else state,
-        row["stop_reason"],
-        unpack_stats(row["stats"]),
-        row["created_at"],
-        bool(row["pinned"]),
-        bool(row["edited"]),
-        row["version"],
-        row["versions"],
-        bool(row["deleted"]),
-        row["extra"],
+        reason,
+        unpack_stats(stats),
+        at,
+        pinned,
+        edited,
+        sum(sibling <= node_id for sibling in versions) or 1,
+        len(versions) or 1,
+        deleted,
+        extra,
     )
 
 
