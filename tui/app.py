@@ -27,6 +27,9 @@ from rolekit.tui.palette import Palette
 from rolekit.tui.roles_screen import RolesScreen
 from rolekit.tui.safe import sentence
 
+_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+"""From which width on a screen gets a class; below 100 columns the side panel folds away."""
+
 
 class RolekitApp(App[None]):
     """Talks to a role, or shows the library first where none is given.
@@ -36,7 +39,8 @@ class RolekitApp(App[None]):
 
     TITLE = "rolekit"
     CSS_PATH: ClassVar = [
-        "app.tcss", "ask.tcss", "chat_screen.tcss", "composer.tcss", "context_screen.tcss", "help.tcss",
+        "app.tcss",
+        "compose_box.tcss", "ask.tcss", "chat_screen.tcss", "composer.tcss", "context_screen.tcss", "help.tcss",
         "roles_screen.tcss", "sessions.tcss", "status.tcss", "transcript.tcss", "turn.tcss", "welcome.tcss",
     ]  # fmt: skip
     COMMANDS: ClassVar = {Palette}
@@ -46,7 +50,7 @@ class RolekitApp(App[None]):
         Binding("f3", "switch_mode('chat')", "Chat", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
+    HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
     MODES: ClassVar = {"roles": "roles", "chat": "chat"}
     DEFAULT_MODE = "roles"
 
@@ -124,9 +128,15 @@ class RolekitApp(App[None]):
     @work(exclusive=True, group="model")
     async def load_model(self, opener: Opener | None = None) -> None:
         """Load the model (or another) and tell the chat how it went."""
-        self._chat.call_later(self._chat.show_model)
+        self._show_model()
         await self._model.load(opener)
-        self._chat.call_later(self._chat.show_model)
+        self._show_model()
+        if self._model.error is not None and self.screen is not self._chat:
+            self.show_error(self._model.error)
+
+    def _show_model(self) -> None:
+        if self._chat.is_mounted:
+            self._chat.show_model()
 
     def show_error(self, error: RolekitError) -> None:
         """Say what happened and what to do next, where the user is looking."""
@@ -173,7 +183,7 @@ class RolekitApp(App[None]):
     async def action_quit(self) -> None:
         """Stop what is being written, keep it, and leave."""
         await self._chat.settle()
-        self._chat.keep_draft()
+        self._chat.box.keep()
         await self._model.close()
         self.exit()
 

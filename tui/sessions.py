@@ -72,7 +72,7 @@ class Sessions(Vertical):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New chat", show=False),
-        Binding("r,f2", "rename", "Rename", show=False),
+        Binding("r", "rename", "Rename", show=False),
         Binding("escape", "leave", "Back", show=False),
         Binding("slash", "search", "Search", show=False),
     ]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events, work
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.geometry import Size
@@ -129,15 +128,13 @@ class Transcript(VerticalScroll):
                 break
             same += 1
         with self.app.batch_update():
-            for turn in live[same:]:
-                await self._remove(turn)
+            await self._remove(live[same:])
             for turn, node in zip(live, wanted[:same], strict=False):
                 if turn.node != node:
                     await turn.show(node)
             fresh = wanted[same:][-FIRST_TURNS:]
             if len(fresh) < len(wanted) - same:
-                for turn in live[:same]:
-                    await self._remove(turn)
+                await self._remove(live[:same])
                 self._first = len(nodes) - len(fresh)
             await self.mount_all(map(self._turn, fresh), before=self._reply)
             await self._trim_top()
@@ -246,8 +243,7 @@ class Transcript(VerticalScroll):
         with self.app.batch_update():
             await self.mount_all(map(self._turn, fresh), before=self.turns[0])
             if self._reply is None:
-                for turn in self.turns[LIVE_TURNS:]:
-                    await self._remove(turn)
+                await self._remove(self.turns[LIVE_TURNS:])
             await self._place_fold()
 
     @work(exclusive=True, group="page")
@@ -277,15 +273,16 @@ class Transcript(VerticalScroll):
     def _turn(self, node: Node) -> Turn:
         return Turn(node.speaker, self._names.get(node.speaker, ""), node)
 
-    async def _remove(self, turn: Turn) -> None:
-        if turn is self._chosen:
+    async def _remove(self, turns: Sequence[Turn]) -> None:
+        if self._chosen in turns:
             self._chosen = None
-        await turn.remove()
+        if turns:
+            await self.remove_children(turns)
 
     async def _trim_top(self) -> None:
-        for turn in self.turns[: max(0, len(self.turns) - LIVE_TURNS)]:
-            await self._remove(turn)
-            self._first += 1
+        surplus = self.turns[: max(0, len(self.turns) - LIVE_TURNS)]
+        self._first += len(surplus)
+        await self._remove(surplus)
 
     async def _place_fold(self) -> None:
         await self.query(Fold).remove()
@@ -314,8 +311,7 @@ class Transcript(VerticalScroll):
 
     def on_blur(self, event: events.Blur) -> None:
         """No message is chosen any more."""
-        if isinstance(self.app, App) and self.app.screen is self.screen:
-            self._choose(None)
+        self._choose(None)
 
     def _choose(self, turn: Turn | None) -> None:
         if self._chosen is not None:
