@@ -30,8 +30,14 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         ensure_dir(path.parent)
-        with _explained(path):
-            self._connection, self.notice = _open(path)
+        try:
+            with _explained(path):
+                self._connection, self.notice = _open(path)
+        except OSError as error:
+            raise RolekitError(
+                f"The chats in {path} cannot be opened ({error.strerror or error}).",
+                "Make the file readable and writable, or set ROLEKIT_HOME to another folder.",
+            ) from error
 
     def read(self, sql: str, arguments: Arguments = ()) -> list[sqlite3.Row]:
         """The rows that a query gives."""
@@ -72,13 +78,18 @@ def _open(path: Path) -> tuple[sqlite3.Connection, str]:
         raise RolekitError(f"{path} cannot be used: {second_fault}.", "Move it elsewhere and start again.")
     if aside is None:
         return connection, ""
-    rescued = salvage.copy_rows(aside, connection)
+    try:
+        rescued = salvage.copy_rows(aside, connection)
+    except (OSError, sqlite3.DatabaseError):
+        rescued = 0  # no room for a copy, or past help; the notice says so, and the file is still there
     what = f"{rescued} messages were rescued from it" if rescued else "nothing could be rescued from it"
     return connection, f"The chats were damaged ({fault}); the file was set aside as {aside} and {what}."
 
 
 def _try(path: Path) -> tuple[sqlite3.Connection | None, str]:
     """A ready connection, or None and what is wrong with the file."""
+    if fault := salvage.header_fault(path):
+        return None, fault
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     with ExitStack() as on_failure:
         on_failure.callback(connection.close)
