@@ -290,8 +290,8 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         return formatted
 
     def call(self, context: Context, obj: Any, /, *arguments: Any, **named: Any) -> Any:
-        """A call, paid for by what it gives back."""
-        self.budget.take(1)
+        """A call, paid for by what it gives back and, since it may fork, dearly."""
+        self.budget.take(8)
         owner = getattr(obj, "__self__", None)
         if isinstance(owner, str):
             named = {

@@ -46,7 +46,7 @@ class ChatTemplate:
 
     def _unusable(self, reason: str) -> RolekitError:
         return RolekitError(
-            f"The chat template of {self.name} cannot be used: {reason}.",
+            f"The chat template of {self.name} cannot be used: {reason.rstrip('.')}.",
             f"Choose another with --chat-template: {', '.join(template_names())}, or a .jinja file.",
         )
 
