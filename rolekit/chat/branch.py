@@ -95,13 +95,16 @@ class Branch:
 
     def delete(self, node: Node) -> None:
         """Mark node as deleted, on every branch that goes through it."""
+        if node.deleted:
+            return
         at_end = node.id == self.head
         head = nodes.live_ancestor(self.database, node.parent_id) if at_end else self.head
         self._record("delete", head, node.id, "deleted", True)
 
     def pin(self, node: Node, pinned: bool) -> None:
         """Set or clear node's pin."""
-        self._record("pin", self.head, node.id, "pinned", pinned)
+        if node.pinned != pinned:
+            self._record("pin", self.head, node.id, "pinned", pinned)
 
     def show(self, node: Node) -> None:
         """Go to the branch with node, to where it was left; a deleted node comes back."""

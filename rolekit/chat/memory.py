@@ -18,6 +18,8 @@ Counter = Callable[[Sequence[Message]], list[int]]
 
 _FREED_SHARE = 4
 """A fold frees at least one part in this many of the context."""
+_HEADER_TOKENS = 16
+"""What a template may put before the reply; not a part of any message's count."""
 _MOST_CHARACTERS_PER_TOKEN = 16
 """Text longer than this times the context cannot fit, whatever the tokenizer; it need not be counted."""
 
@@ -85,7 +87,7 @@ def turns_of(path: Sequence[Node], vocabulary: str) -> list[Turn]:
 def reserve_tokens(max_tokens: int, context_tokens: int) -> int:
     """How much of the context is kept free for the reply."""
     if max_tokens:
-        return min(max_tokens, context_tokens // 2)
+        return min(max_tokens + _HEADER_TOKENS, context_tokens // 2)
     return min(512, context_tokens // 4)
 
 

@@ -43,7 +43,7 @@ def chat(*sizes, pinned=()):
     return path[:-1]
 
 
-def plan(path, fold=None, *, context=200, max_tokens=20, opening=(ROLE,), vocabulary=VOCABULARY):
+def plan(path, fold=None, *, context=200, max_tokens=4, opening=(ROLE,), vocabulary=VOCABULARY):
     return memory.plan(
         opening,
         path,
@@ -117,16 +117,16 @@ def test_a_longer_context_unfolds_and_a_shorter_one_folds_more():
     path = chat(*[8] * 12)
     fold = plan(path).fold
     assert len(plan(path, fold, context=400).kept) == len(path)
-    assert len(plan(path, fold, context=120, max_tokens=10).kept) < len(plan(path, fold).kept)
+    assert len(plan(path, fold, context=120, max_tokens=4).kept) < len(plan(path, fold).kept)
 
 
 def test_the_examples_go_before_anything_of_the_newest_two_turns():
     path = chat(5, 40, 40)
-    made = plan(path, opening=(ROLE, *EXAMPLES), context=190, max_tokens=40)
+    made = plan(path, opening=(ROLE, *EXAMPLES), context=190, max_tokens=24)
     assert made.fold.examples
     assert {path[-1].id, path[-2].id, path[-3].id} <= made.kept
     assert not any(message.block == "example" for message in made.messages)
-    again = plan(path, made.fold, opening=(ROLE, *EXAMPLES), context=190, max_tokens=40)
+    again = plan(path, made.fold, opening=(ROLE, *EXAMPLES), context=190, max_tokens=24)
     assert (again.messages, again.folded_turns, again.freed_tokens) == (made.messages, 0, 0)
 
 
@@ -169,7 +169,7 @@ def test_a_huge_history_is_folded_without_being_counted():
         counted.append(len(messages))
         return words(messages)
 
-    made = memory.plan((ROLE,), path, FoldPoint(), counter, vocabulary="", context_tokens=200, max_tokens=20)
+    made = memory.plan((ROLE,), path, FoldPoint(), counter, vocabulary="", context_tokens=200, max_tokens=4)
     assert sum(words(made.messages)) <= 180
     assert max(counted) < 300
 
@@ -190,7 +190,7 @@ def test_notes_and_empty_replies_are_never_sent():
 def test_the_reply_s_room():
     assert reserve_tokens(0, 4096) == 512
     assert reserve_tokens(0, 1024) == 256
-    assert reserve_tokens(100, 4096) == 100
+    assert reserve_tokens(100, 4096) == 116
     assert reserve_tokens(9999, 4096) == 2048
 
 
@@ -217,7 +217,7 @@ def test_a_step_is_never_larger_than_needed(turns, excess, context, newest):
 
 
 async def test_a_session_folds_visibly_and_remembers_it_after_a_restart(begin, talk, store, role):
-    session = begin(["w " * 20], context_tokens=200, options=ChatOptions(user="Ann", max_tokens=20))
+    session = begin(["w " * 20], context_tokens=200, options=ChatOptions(user="Ann", max_tokens=4))
     folds = []
     while not folds:
         events = await talk(session, "u " * 10)
@@ -230,9 +230,7 @@ async def test_a_session_folds_visibly_and_remembers_it_after_a_restart(begin, t
     assert report.used_tokens <= report.context_tokens == 200
     assert [row.block for row in report.rows][:3] == ["role", "example", "greeting"]
     assert {row.node_id for row in report.rows[2:]} == {node.id for node in session.path}
-    again = Session.resume(
-        store, session.backend, role, "ada", session.id, options=ChatOptions(max_tokens=20)
-    )
+    again = Session.resume(store, session.backend, role, "ada", session.id, options=ChatOptions(max_tokens=4))
     assert again.context() == report
     events = await talk(again, "and now")
     assert not any(isinstance(event, Folded) for event in events)
@@ -240,7 +238,7 @@ async def test_a_session_folds_visibly_and_remembers_it_after_a_restart(begin, t
 
 
 async def test_undo_across_the_fold_shows_everything_again(begin, talk):
-    session = begin(["w " * 20], context_tokens=200, options=ChatOptions(user="Ann", max_tokens=20))
+    session = begin(["w " * 20], context_tokens=200, options=ChatOptions(user="Ann", max_tokens=4))
     while not any(isinstance(event, Folded) for event in await talk(session, "u " * 10)):
         pass
     while len(session.path) > 2:

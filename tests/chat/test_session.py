@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from contextlib import aclosing
 
 import pytest
 
+from rolekit.chat.asking import stop_names
 from rolekit.chat.events import Finished, UserSaved
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
@@ -207,6 +210,83 @@ async def test_closing_the_generator_early_keeps_what_came(begin, store):
     assert store.path(session.id)[-1].text == "one two "
     await drain(session.say("And then?"))
     assert len(session.path) == 5
+
+
+async def test_a_cancelled_task_keeps_what_came(begin, store):
+    session = begin(["word " * 50], seconds_per_word=0.01)
+    task = asyncio.create_task(drain(session.say("Talk")))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    last = store.path(session.id)[-1]
+    assert (last.speaker, last.state) == ("assistant", "stopped")
+    assert last.text.startswith("word word")
+    await drain(session.continue_last())
+
+
+async def test_stop_from_another_thread(begin):
+    session = begin(["word " * 500], seconds_per_word=0.005)
+    threading.Timer(0.1, session.stop).start()
+    events = await drain(session.say("Talk"))
+    assert events[-1].reply.stop_reason == "cancelled"
+    assert 1 <= len(session.path[-1].text.split()) < 400
+
+
+async def test_an_error_in_the_middle_of_a_reply_keeps_what_came(begin, store, role):
+    class Breaking(ScriptedBackend):
+        async def stream(self, request):
+            yield Piece("So far")
+            raise RolekitError("The connection broke.", "Try again.")
+
+    session = Session.start(store, Breaking(["x"]), role, "ada", options=ChatOptions())
+    with pytest.raises(RolekitError, match="broke"):
+        await drain(session.say("Go on"))
+    assert [(node.text, node.state) for node in session.path][1:] == [
+        ("Go on", "complete"),
+        ("So far", "stopped"),
+    ]
+
+
+async def test_a_reply_without_words_is_a_version_so_that_the_next_try_differs(begin, talk):
+    session = begin(["", "Words."])
+    await talk(session, "Hello")
+    assert shown(session)[-1] == ("", 1, 1)
+    await drain(session.regenerate())
+    assert shown(session)[-1] == ("Words.", 2, 2)
+    assert session.backend.requests[0].seed != session.backend.requests[1].seed
+
+
+async def test_a_pin_that_changes_nothing_is_no_step(begin, talk):
+    session = begin()
+    await talk(session, "Hello")
+    session.pin(session.path[1].id, True)
+    session.pin(session.path[1].id, True)
+    assert session.path[1].pinned
+    assert session.undo() == "the pin"
+    assert not session.path[1].pinned
+
+
+async def test_names_and_titles_can_be_changed(begin, talk, store):
+    session = begin()
+    await talk(session, "word " * 30)
+    assert len(session.conversation.title) == 40
+    session.rename("A title")
+    session.save_as("evening")
+    await talk(session, "more")
+    assert session.conversation.title == "A title"
+    assert store.find("evening") == session.conversation
+
+
+def test_a_role_never_stops_at_its_own_name(role):
+    assert stop_names(role, "Ada") == ("You", "User")
+    assert stop_names(role.model_copy(update={"language": "zh-Hans"}), "小明") == (
+        "小明",
+        "You",
+        "User",
+        "你",
+        "用户",
+    )
 
 
 async def test_an_error_takes_the_turn_back_and_loses_no_word(begin, talk, store):
