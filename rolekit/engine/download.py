@@ -198,6 +198,7 @@ def _attempt(
             file.truncate()
             if response.status_code != 200:
                 raise _NotFinished("the server could not go on where we stopped")
+        _check_length(job, response, have)
         report(job.target.name, have, total)
         for chunk in response.iter_raw():  # as it comes: a chunk size would lose the last one when it breaks
             file.write(chunk)
@@ -228,6 +229,16 @@ def _check_status(job: _Job, response: httpx.Response) -> None:
         raise _NotFinished(f"the server answered {status}")
     if status >= 400 and status != 416:
         raise hub.refused(job.repo.id, status)
+
+
+def _check_length(job: _Job, response: httpx.Response, have: int) -> None:
+    announced = str(response.headers.get("Content-Length", ""))
+    if announced.isdigit() and have + int(announced) != job.file.file_bytes:
+        raise RolekitError(
+            f"The server sends something other than {job.target.name}: {have + int(announced):,} bytes"
+            f" instead of {job.file.file_bytes:,}.",
+            "Check the network's login page, and run the same command again.",
+        )
 
 
 def _continues(response: httpx.Response, have: int) -> bool:

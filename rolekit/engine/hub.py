@@ -151,6 +151,15 @@ def plain_errors(repo: str) -> Iterator[None]:
         ) from error
     except (transport, OSError) as error:
         raise unreachable(error) from error
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:  # A login page of the network, or another kind of server.
+        raise RolekitError(
+            f"What answers at {endpoint()} is not a model hub.",
+            "Check the network's login page, or HF_ENDPOINT.",
+        ) from error
 
 
 def gated(repo: str) -> RolekitError:

@@ -52,11 +52,15 @@ class Hub:
     corrupt: bool = False
     list_checksums: bool = True
     too_long: bool = False
+    chunked: bool = False
+    page: str | None = None
+    """A text that answers everything, as a network's login page does."""
     status: tuple[int, str] | None = None
     transfer_status: list[int] = field(default_factory=list)
     hold: threading.Event | None = None
     """When set, a transfer sends half and waits for this event."""
     ranges: list[str] = field(default_factory=list)
+    tokens_on_the_hub: list[str] = field(default_factory=list)
     tokens_off_the_hub: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -84,7 +88,9 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def answer(self, body: bool) -> None:
             path = unquote(urlsplit(self.path).path)
-            if path.startswith("/cdn/"):
+            if hub.page is not None:
+                self.reply(200, {"Content-Type": "text/html"}, hub.page.encode(), body)
+            elif path.startswith("/cdn/"):
                 self.transfer(hub.files[path.removeprefix("/cdn/")])
             elif hub.status:
                 self.reply(hub.status[0], {"X-Error-Code": hub.status[1]}, b"", body)
@@ -93,6 +99,7 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.reply(200, {"Content-Type": "application/json"}, content, body)
             elif path.startswith("/good/model/resolve/"):
                 name = path.split("/", 5)[5]
+                hub.tokens_on_the_hub.append(self.headers.get("Authorization", ""))
                 content = hub.files[name]
                 port = self.server.server_address[1]
                 headers = {
@@ -135,7 +142,10 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.send_response(206 if start else 200)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-            self.send_header("Content-Length", str(len(rest)))
+            if hub.chunked:
+                self.send_header("Connection", "close")
+            else:
+                self.send_header("Content-Length", str(len(rest)))
             self.end_headers()
             limit = hub.break_after.pop(0) if hub.break_after else -1
             if hub.hold:
@@ -195,7 +205,7 @@ def test_a_model_arrives_whole_and_is_not_fetched_twice(hub: Hub, content: bytes
 
 def test_the_token_stays_on_the_hub(hub: Hub, content: bytes) -> None:
     pull("hf:good/model")
-    assert hub.ranges == [""]
+    assert hub.tokens_on_the_hub == ["Bearer hf_secret"]
     assert hub.tokens_off_the_hub == []
 
 
@@ -274,11 +284,36 @@ def test_a_busy_server_is_asked_again(hub: Hub, content: bytes) -> None:
 @pytest.mark.parametrize("fault", ["corrupt", "too_long"])
 def test_wrong_bytes_are_refused_and_removed(hub: Hub, content: bytes, home: Path, fault: str) -> None:
     setattr(hub, fault, True)
-    with pytest.raises(RolekitError, match=r"wrong checksum and was removed|sent more of"):
+    with pytest.raises(RolekitError, match=r"wrong checksum and was removed|sends something other"):
         pull("hf:good/model", waits_seconds=NO_WAIT)
     assert not any(path.stat().st_size for path in (home / "models").rglob("*") if path.is_file())
     setattr(hub, fault, False)
     assert pull("hf:good/model").read_bytes() == content
+
+
+def test_more_than_announced_is_not_kept(hub: Hub, content: bytes, home: Path) -> None:
+    hub.too_long = hub.chunked = True
+    with pytest.raises(RolekitError, match="sent more of"):
+        pull("hf:good/model", waits_seconds=NO_WAIT)
+    hub.too_long = False
+    assert pull("hf:good/model").read_bytes() == content
+
+
+@pytest.mark.parametrize("page", ["<html>Log in to the café's Wi-Fi</html>", "{}", "[1]", ""])
+def test_a_login_page_is_not_taken_for_the_hub(hub: Hub, page: str) -> None:
+    hub.page = page
+    with pytest.raises(RolekitError, match="is not a model hub"):
+        pull("hf:good/model")
+
+
+def test_offline_mode_is_respected(hub: Hub, content: bytes) -> None:
+    script = "from rolekit.engine.download import pull; pull('hf:good/model')"
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment
+    )
+    assert "RolekitError: HF_HUB_OFFLINE is set" in done.stderr
+    assert hub.ranges == []
 
 
 def test_a_part_of_another_version_is_not_continued(
@@ -398,3 +433,61 @@ def test_a_server_cannot_name_a_file_outside_the_models_folder(
     with pytest.raises(RolekitError, match="does not name a model"):
         pull("hf:good/model")
     assert left_over(home) == []
+
+
+def rolekit(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rolekit", *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_fetches_chooses_and_removes(hub: Hub, content: bytes, home: Path) -> None:
+    done = rolekit("models", "pull", "hf:good/model")
+    assert (done.returncode, done.stdout.strip()) == (0, str(local(home)))
+    assert "Fetching hf:good/model/tiny-Q8_0.gguf" in done.stderr
+    assert rolekit("models", "default", "tiny").returncode == 0
+    rows = [json.loads(line) for line in rolekit("models", "list", "--json").stdout.splitlines()]
+    chosen = [row for row in rows if row.get("is_default")]
+    assert [(row["ref"], row["file_bytes"]) for row in chosen] == [
+        ("hf:good/model/tiny-Q8_0.gguf", len(content))
+    ]
+    assert rolekit("models", "remove", "tiny").returncode == 1
+    assert local(home).exists()
+    done = rolekit("models", "remove", "tiny", "--yes")
+    assert done.returncode == 0
+    assert "the starter is now" in done.stderr
+    assert list((home / "models").iterdir()) == []
+
+
+def test_the_command_says_in_one_line_what_went_wrong(hub: Hub, content: bytes, home: Path) -> None:
+    hub.corrupt = True
+    done = rolekit("models", "pull", "hf:good/model")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "rolekit: tiny-Q8_0.gguf arrived with a wrong checksum and was removed." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert left_over(home) == []
+
+
+@pytest.mark.terminal
+def test_a_terminal_sees_a_bar_and_ctrl_c_keeps_what_came(hub: Hub, content: bytes, home: Path) -> None:
+    import pexpect
+
+    hub.hold = threading.Event()
+    child = pexpect.spawn(
+        sys.executable, ["-m", "rolekit", "models", "pull", "hf:good/model"], dimensions=(24, 100)
+    )
+    child.expect(r"tiny-Q8_0\.gguf.*MiB", timeout=20)
+    half, deadline = len(content) // 2, time.monotonic() + 20
+    while sum(path.stat().st_size for path in (home / "models").rglob("*.part")) < half:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.sendintr()
+    child.expect("the same command goes on from there", timeout=20)
+    child.expect(pexpect.EOF, timeout=20)
+    child.close()
+    assert child.exitstatus == 130
+    hub.hold.set()
+    hub.hold = None
+    hub.ranges.clear()
+    assert rolekit("models", "pull", "hf:good/model").returncode == 0
+    assert hub.ranges == [f"bytes={half}-"]
