@@ -61,6 +61,8 @@ class Request:
     """0 means as many as the context leaves."""
     stop_names: tuple[str, ...] = ()
     """A line that begins with one of these names and a colon ends the reply: the model speaks for the user."""
+    role_names: tuple[str, ...] = ()
+    """The role's own names: one that the model writes as a heading (`Name:`) is left out of the reply."""
     continue_last: bool = False
     """Go on with the last message (the assistant's) instead of answering it."""
     conversation: str = ""
