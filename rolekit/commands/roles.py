@@ -13,8 +13,8 @@ from rolekit.errors import RolekitError
 from rolekit.text import one_line, sanitize
 
 if TYPE_CHECKING:
+    from rolekit.roles.faults import Fault
     from rolekit.roles.library import Entry
-    from rolekit.roles.toml import Fault
 
 app = typer.Typer(
     help="List, show, make and check roles.",
