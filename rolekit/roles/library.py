@@ -72,7 +72,7 @@ class RoleLibrary:
         file is found too; its faults come with Entry.loaded().
         """
         if _is_path(name):
-            path = Path(name).expanduser()
+            path = Path(os.path.expanduser(name))
             return self._entry(path, bundled=path.parent == bundled_dir())
         entries = {entry.slug: entry for entry in self.all()}
         if name in entries:
@@ -140,7 +140,7 @@ class RoleLibrary:
         try:
             status = path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
-        except OSError:
+        except (OSError, ValueError):
             stamp = (-1, -1)
         known = self._read.get(path)
         if known is not None and known[:2] == stamp:
@@ -154,7 +154,8 @@ class RoleLibrary:
 
 
 def _is_path(name: str) -> bool:
-    return name.endswith(".toml") or os.sep in name or bool(os.altsep and os.altsep in name)
+    """Whether a file is meant; a name may hold a slash too, so such a path has to exist."""
+    return name.endswith(".toml") or (os.sep in name and os.path.isfile(os.path.expanduser(name)))
 
 
 def _names(entry: Entry) -> list[str]:

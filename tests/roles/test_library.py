@@ -67,7 +67,7 @@ def test_no_match_names_the_three_nearest() -> None:
     assert "\x1b" not in str(caught.value)
 
 
-@pytest.mark.parametrize("typed", ["", "  ", "?!", "\0", "x" * 10_000, "[red]", "🎭"])
+@pytest.mark.parametrize("typed", ["", "  ", "?!", "\0", "x" * 10_000, "/" * 10_000, "[red]", "🎭", "q/x"])
 def test_hopeless_names_are_refused_politely(typed: str) -> None:
     with pytest.raises(RolekitError, match="nearest are"):
         RoleLibrary().find(typed)
@@ -81,6 +81,9 @@ def test_a_file_can_be_named_directly(tmp_path: Path) -> None:
     assert (entry.slug, entry.bundled) == ("elsewhere", False)
     with pytest.raises(RolekitError, match="No such file"):
         RoleLibrary().find(str(tmp_path / "missing.toml")).loaded()
+    for odd in ("nul\0.toml", "~nobody-of-that-name/x.toml", "x" * 5000 + ".toml"):
+        with pytest.raises(RolekitError, match="cannot be read"):
+            RoleLibrary().find(odd).loaded()
 
 
 def test_the_users_role_wins(home: Path) -> None:
