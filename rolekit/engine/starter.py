@@ -79,15 +79,6 @@ def verify(path: Path, expected: Expected = Expected()) -> None:
     _write_memory({**known, str(path): key})
 
 
-def is_verified(path: Path) -> bool:
-    """Whether this very file was hashed before, so that verify() costs nothing."""
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return _read_memory().get(str(path)) == [status.st_size, status.st_mtime_ns, SHA256]
-
-
 def _damaged(reason: str) -> RolekitError:
     return RolekitError(f"The starter model is damaged: {reason}.", f"Reinstall it: {REINSTALL}")
 

@@ -26,7 +26,7 @@ def expected(tmp_path: Path) -> tuple[Path, starter.Expected]:
 
 def test_the_installed_starter_is_whole(starter_path: Path) -> None:
     assert starter.starter_path() == starter_path
-    assert starter.is_verified(starter_path)
+    assert str(starter_path) in (cache_dir() / "verified.json").read_text()
 
 
 def test_its_package_is_not_imported(starter_path: Path) -> None:
@@ -89,7 +89,10 @@ def test_a_home_that_cannot_be_made_does_not_stop_the_check(
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("ROLEKIT_HOME", str(tmp_path / "file" / "home"))
     starter.verify(*expected)
-    assert not starter.is_verified(expected[0])
+    assert (tmp_path / "file").read_text() == "in the way"
+    expected[0].write_bytes(b"GGUF and so un")
+    with pytest.raises(RolekitError, match="checksum is wrong"):
+        starter.verify(*expected)
 
 
 def test_the_extra_pins_the_version_whose_checksum_is_known() -> None:
