@@ -15,7 +15,7 @@ from rolekit.chat.store import Store
 from rolekit.config import Config, save_setting
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend
-from rolekit.roles.library import Entry, RoleLibrary
+from rolekit.roles.library import RoleLibrary
 from rolekit.roles.role import Role
 from rolekit.text import one_line
 from rolekit.tui import facts, themes
@@ -34,7 +34,8 @@ _BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
 class RolekitApp(App[None]):
     """Talks to a role, or shows the library first where none is given.
 
-    open_backend may take seconds; it runs in a thread. open_other opens the model that `/model REF` names.
+    open_backend may take seconds; it runs in a thread. open_other opens the model that `/model REF` names. A new
+    conversation gets name, so that `--session NAME` finds it again.
     """
 
     TITLE = "rolekit"
@@ -65,6 +66,7 @@ class RolekitApp(App[None]):
         resume: str | None = None,
         new: bool = False,
         options: ChatOptions,
+        name: str | None = None,
         open_other: Callable[[str], Backend] | None = None,
     ) -> None:
         super().__init__()
@@ -72,6 +74,7 @@ class RolekitApp(App[None]):
         self.library = library
         self._options = options
         self._start = (role, resume, new)
+        self._first_name = name
         self._open_other = open_other
         self._model = Model(open_backend)
         self._chat = ChatScreen(store, Drafts(), self._model)
@@ -104,12 +107,15 @@ class RolekitApp(App[None]):
     def _session(self, name: str, conversation: str | None, new: bool) -> tuple[Session, Role]:
         slug = self.store.conversation(conversation).role_slug if conversation else name
         entry = self.library.find(slug)
-        role = _role_of(entry)
-        if conversation is None:
+        role = entry.loaded()
+        if conversation is None and self._first_name is None:
             conversation = self._last_conversation(entry.slug, new)
         if conversation is None:
             backend = self._model.backend or LoadingBackend("")
-            session = Session.start(self.store, backend, role, entry.slug, options=self._options)
+            session = Session.start(
+                self.store, backend, role, entry.slug, options=self._options, name=self._first_name
+            )
+            self._first_name = None
         else:
             label = self.store.conversation(conversation).model_label
             backend = self._model.backend or LoadingBackend(label)
@@ -186,9 +192,3 @@ class RolekitApp(App[None]):
         self._chat.box.keep()
         await self._model.close()
         self.exit()
-
-
-def _role_of(entry: Entry) -> Role:
-    if entry.role is None:
-        raise RolekitError(f"{entry.title} has faults.", f"Mend {entry.path}.")
-    return entry.role

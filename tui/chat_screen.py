@@ -112,6 +112,7 @@ class ChatScreen(Screen[None]):
         self.box.open(session.id, f"Say something to {self.role_name}")
         await self._stage.show_fold(session)
         await self._show_around()
+        self.show_model()
         self.box.composer.focus()
 
     def show_model(self) -> None:

@@ -9,7 +9,6 @@ from textual.widgets import TextArea
 from rolekit.text import sanitize
 from rolekit.tui.facts import (
     EditAsked,
-    Left,
     OpenerChosen,
     PasteRefused,
     Scrolled,
@@ -92,8 +91,6 @@ class Composer(TextArea):
             self.post_message(EditAsked())
         elif key in ("home", "end"):
             self.post_message(Scrolled(key))
-        elif key == "escape":
-            self.post_message(Left())
         elif key.isdigit() and 0 < int(key) <= self.openers:
             self.post_message(OpenerChosen(int(key) - 1))
         else:

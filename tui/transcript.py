@@ -139,6 +139,8 @@ class Transcript(VerticalScroll):
             await self.mount_all(map(self._turn, fresh), before=self._reply)
             await self._trim_top()
             await self._place_fold()
+        if self.has_focus and self._chosen is None and self.turns:
+            self._choose(self.turns[-1])
 
     async def set_fold(self, turns: int, before: int) -> None:
         """Draw the fold line above the message with id before; 0 turns take it away."""
