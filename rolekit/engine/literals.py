@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class LiteralTokenizer:
 
     def _cuts(self, text: str, spans: tuple[Span, ...]) -> list[int]:
         """Where to cut: at the border where a literal straddles one, else behind its first character."""
-        cuts: set[int] = set()
+        cuts: list[int] = []
         borders: list[int] = []
         start = 0
         for span in spans:
@@ -82,14 +83,15 @@ class LiteralTokenizer:
         for begin, end in zip(borders[::2], borders[1::2], strict=True):
             for found, length in self._found(text, max(0, begin - self._longest + 1), end):
                 stop = found + length
-                if stop <= begin or any(found < cut < stop for cut in cuts):
-                    continue
+                if stop <= begin or bisect_left(cuts, stop) > bisect_right(cuts, found):
+                    continue  # outside the content, or cut already
                 if length == 1:
-                    cuts |= {found, stop}
+                    new = [found, stop]
                 else:
-                    inside = [border for border in (begin, end) if found < border < stop]
-                    cuts.add(inside[0] if inside else found + 1)
-        return sorted(cut for cut in cuts if 0 < cut < len(text))
+                    new = [border for border in (begin, end) if found < border < stop][:1] or [found + 1]
+                for cut in new:
+                    insort(cuts, cut)
+        return sorted({cut for cut in cuts if 0 < cut < len(text)})
 
     def _found(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Every literal that begins between start and end: its place and length, overlapping ones too."""

@@ -19,10 +19,13 @@ _OPENS_THINKING = re.compile(f"({'|'.join(re.escape(opening) for opening in THIN
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids, and how many at their beginning depend on the role alone."""
+    """Token ids, and how far they will stay."""
 
     ids: tuple[int, ...]
     role_tokens: int
+    """How many at the beginning depend on the role alone: its block, its examples, its greeting."""
+    history_tokens: int = 0
+    """How many will stand in front of the reply in later prompts too: all, but for a thinking tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class _Chunk:
 
     pieces: list[_Piece]
     role: bool
+    passing: bool = False
+    """In front of the next reply only."""
 
 
 class Prompter:
@@ -76,11 +81,13 @@ class Prompter:
         ids, role_tokens = self._bos(writes_bos), 0
         if any(chunk.role for chunk in chunks):
             role_tokens = len(ids)
+        history_tokens = len(ids)
         for chunk in chunks:
             added = self._ids(chunk, ids)
             ids += added
             role_tokens += len(added) if chunk.role else 0
-        return Prompt(tuple(ids), role_tokens)
+            history_tokens += 0 if chunk.passing else len(added)
+        return Prompt(tuple(ids), role_tokens, history_tokens)
 
     def count(self, messages: Sequence[Message]) -> list[int]:
         """What each message adds to the prompt, in tokens; the sum is the length of build(messages).ids.
@@ -173,7 +180,7 @@ class Prompter:
             opening = f"{tag}\n\n{THINK_TAGS[tag]}\n\n"
         if opening:
             # Apart from the header, which keeps its ids when the reply stands in history without the tag.
-            builder.cut()
+            builder.cut(passing=True)
             builder.scaffold(opening, message)
 
 
@@ -188,8 +195,8 @@ class _Builder:
     def chunks(self) -> list[_Chunk]:
         return [chunk for chunk in self._chunks if chunk.pieces]
 
-    def cut(self) -> None:
-        self._chunks.append(_Chunk([], self._in_role))
+    def cut(self, *, passing: bool = False) -> None:
+        self._chunks.append(_Chunk([], self._in_role, passing))
 
     def scaffold(self, text: str, message: int) -> None:
         if text:

@@ -25,7 +25,7 @@ from jinja2.visitor import NodeTransformer
 MAX_OUTPUT_CHARACTERS = 256 << 10
 MAX_SOURCE_CHARACTERS = 1 << 20
 _BASE_UNITS, _UNITS_PER_MESSAGE = 2_000_000, 5_000
-_SECONDS = 5.0
+MAX_SECONDS = 5.0
 _MAX_ITEMS = 1 << 16
 _MAX_WEIGHT = 100_000
 _MAX_BITS = 4096
@@ -86,7 +86,7 @@ class _Budget:
 
     def refill(self, messages: int) -> None:
         self.units = _BASE_UNITS + _UNITS_PER_MESSAGE * messages
-        self.deadline = time.monotonic() + _SECONDS
+        self.deadline = time.monotonic() + MAX_SECONDS
 
     def take(self, units: int) -> None:
         self.units -= units

@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urldefrag, urljoin
@@ -19,6 +20,9 @@ import httpx
 import pytest
 from platformdirs import user_cache_path
 
+from rolekit.engine.gguf_header import GgufHeader
+from rolekit.engine.prompt import Prompter
+from rolekit.engine.templates import ChatTemplate, load_template, template_names
 from rolekit.engine.vocabulary import Vocabulary, open_vocabulary
 
 PACKAGE = "llama-cpp-python"
@@ -126,3 +130,24 @@ def template_sources(llama_cpp_source: Path) -> dict[str, str]:
     """Name to text of the chat templates that llama.cpp tests with."""
     files = sorted((llama_cpp_source / "vendor/llama.cpp/models/templates").glob("*.jinja"))
     return {file.stem: file.read_text("utf-8") for file in files}
+
+
+@pytest.fixture(scope="session")
+def all_templates(template_sources: dict[str, str]) -> dict[str, ChatTemplate]:
+    """llama.cpp's templates and rolekit's own (`rolekit chatml`), by name."""
+    empty = GgufHeader(3, {}, (), 32, 0, 0)
+    own = {f"rolekit {name}": load_template(name, empty) for name in template_names()}
+    return {**{name: ChatTemplate(source, name) for name, source in template_sources.items()}, **own}
+
+
+@pytest.fixture(scope="session")
+def prompter(
+    all_templates: dict[str, ChatTemplate], vocabulary_named: Callable[[str], Vocabulary]
+) -> Callable[[str, str], Prompter]:
+    """The prompter of a template and a vocabulary, both by name."""
+
+    @cache
+    def made(template: str, vocabulary: str) -> Prompter:
+        return Prompter(all_templates[template], vocabulary_named(vocabulary))
+
+    return made

@@ -124,7 +124,7 @@ def test_a_big_vocabulary_is_read_quickly(tmp_path: Path) -> None:
     started = time.perf_counter()
     tokens = read_header(path).metadata["tokenizer.ggml.tokens"]
     # A ratio, because machines differ: splitting the bytes in C is the yardstick.
-    assert time.perf_counter() - started < 100 * yardstick + 0.5
+    assert time.perf_counter() - started < 200 * yardstick
     assert isinstance(tokens, list)
     assert (len(tokens), tokens[-1]) == (300_000, "word-299999")
 

@@ -1,0 +1,380 @@
+"""Prompts: every template says every word once, in order, and the same tokens in every later turn."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jinja2 import UndefinedError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from rolekit.engine.gguf_header import GgufHeader
+from rolekit.engine.layout import GO_ON, OPENER
+from rolekit.engine.prompt import Prompt, Prompter
+from rolekit.engine.templates import ChatTemplate, load_template
+from rolekit.engine.vocabulary import Vocabulary
+from rolekit.errors import RolekitError
+from rolekit.messages import Block, Message, Speaker
+
+VOCABULARIES = ["llama-bpe", "llama-spm", "qwen2", "phi-3", "gemma-4", "command-r"]
+ROLE = (
+    Message("system", "You are Sherlock Holmes.\n\nStay in character.", block="role"),
+    Message("assistant", "Good day. What brings you here?", block="greeting"),
+)
+Named = Callable[[str], Vocabulary]
+
+
+def named(name: str, vocabulary: Vocabulary) -> Prompter:
+    return Prompter(load_template(name, GgufHeader(3, {}, (), 32, 0, 0)), vocabulary)
+
+
+def text_of(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
+    return b"".join(vocabulary.piece(token) for token in ids).decode("utf-8", "replace")
+
+
+def user(text: str) -> Message:
+    return Message("user", text)
+
+
+def reply(vocabulary: Vocabulary, text: str) -> Message:
+    """What a model might have generated: its ids need not be those that the text would get."""
+    ids = [token for part in text.split() for token in vocabulary.tokenize(" " + part, special=False)]
+    return Message("assistant", text, token_ids=tuple(ids))
+
+
+@pytest.fixture
+def chatml(starter_vocabulary: Vocabulary) -> Prompter:
+    return named("chatml", starter_vocabulary)
+
+
+# -- every template ---------------------------------------------------------------------------------------------------
+
+
+def turns(
+    prompter: Prompter, vocabulary: Vocabulary, says: Sequence[str]
+) -> Iterator[tuple[Prompt, Message, list[Message]]]:
+    """Prompt, reply and history of a chat that goes on for three turns."""
+    history = list(ROLE)
+    for number, text in enumerate(says):
+        history.append(user(text))
+        answer = reply(vocabulary, f"Indeed, answer {number}.")
+        yield prompter.build(history), answer, list(history)
+        history.append(answer)
+
+
+SAYS = ("Who are you?", "Who is Watson?", "Good bye!")
+
+
+@pytest.mark.parametrize("vocabulary_name", ["llama-bpe", "llama-spm", "qwen2"])
+def test_every_template_says_everything_once_in_order(
+    vocabulary_name: str,
+    all_templates: dict[str, ChatTemplate],
+    prompter: Callable[[str, str], Prompter],
+    vocabulary_named: Named,
+) -> None:
+    vocabulary = vocabulary_named(vocabulary_name)
+    assert len(all_templates) > 80
+    for name in all_templates:
+        made = prompter(name, vocabulary_name)
+        before: tuple[int, ...] = ()
+        role: set[tuple[int, ...]] = set()
+        for prompt, answer, history in turns(made, vocabulary, SAYS):
+            text, place = text_of(vocabulary, prompt.ids), 0
+            for message in history:
+                content = text_of(vocabulary, message.token_ids) or message.text
+                assert text.count(content) == 1, (name, content)
+                assert text.index(content) >= place, (name, content)
+                place = text.index(content) + len(content)
+            assert place < len(text), f"{name} asks for no reply"
+            assert prompt.ids[: len(before)] == before, f"{name} changes what was read"
+            if vocabulary.bos is not None:
+                assert prompt.ids[:2].count(vocabulary.bos) <= 1, f"{name} begins twice"
+                assert not vocabulary.adds_bos or prompt.ids[0] == vocabulary.bos, f"{name} does not begin"
+            costs = made.count(history)
+            assert sum(costs) == len(prompt.ids), name
+            assert all(cost > 0 for cost in costs), name
+            assert 0 < prompt.role_tokens < len(prompt.ids), name
+            role.add(prompt.ids[: prompt.role_tokens])
+            before = (*prompt.ids[: prompt.history_tokens], *answer.token_ids)
+            assert made.opens_thinking or prompt.history_tokens == len(prompt.ids), name
+        assert len(role) == 1, name
+
+
+@pytest.mark.parametrize("vocabulary_name", ["llama-bpe", "llama-spm", "qwen2", "phi-3"])
+def test_harmless_text_gets_the_ids_of_the_whole_text(
+    vocabulary_name: str,
+    all_templates: dict[str, ChatTemplate],
+    prompter: Callable[[str, str], Prompter],
+    vocabulary_named: Named,
+) -> None:
+    """Ids equal those of the template's plain rendering in one piece, as Hugging Face and llama.cpp make them."""
+    vocabulary = vocabulary_named(vocabulary_name)
+    talk = [
+        ("system", "You are Holmes."),
+        ("user", "Hi! 你好"),
+        ("assistant", "Yes?\n\nNo."),
+        ("user", "*waves* It's me"),
+    ]
+    messages = [Message(speaker, text) for speaker, text in talk]  # type: ignore[arg-type]
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals["strftime_now"] = datetime(2024, 7, 26).strftime
+    environment.filters |= {"tojson": lambda value, *_, **__: str(value), "from_json": str}
+    equal = 0
+    for name, template in all_templates.items():
+        if re.search(r"\{%-?\s*generation", template.source):
+            continue
+        plain = environment.from_string(template.source)
+        bos = vocabulary.text(vocabulary.bos)
+        try:
+            text = plain.render(
+                messages=[{"role": speaker, "content": content} for speaker, content in talk],
+                add_generation_prompt=True,
+                bos_token=bos,
+                eos_token=vocabulary.text(vocabulary.eos),
+                tools=None,
+                documents=None,
+                raise_exception=lambda message: 1 / 0,
+            )
+        except (ZeroDivisionError, TypeError, UndefinedError):
+            continue  # no system role, or no way without tools
+        if not all(text.count(content) == 1 for _, content in talk) or text.index(talk[0][1]) > text.index(
+            talk[1][1]
+        ):
+            continue
+        made = prompter(name, vocabulary_name)
+        if made.opens_thinking:
+            continue  # the tag is tokenized apart
+        starts = text.startswith(bos)
+        ids = vocabulary.tokenize(text.removeprefix(bos), special=True, first=True)
+        begin = [vocabulary.bos] if starts or vocabulary.adds_bos else []
+        assert made.build(messages).ids == (*begin, *ids), name
+        equal += 1
+    assert equal >= 25
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_what_was_read_is_never_read_again(
+    data: st.DataObject,
+    all_templates: dict[str, ChatTemplate],
+    prompter: Callable[[str, str], Prompter],
+    vocabulary_named: Named,
+) -> None:
+    name = data.draw(st.sampled_from(sorted(all_templates)))
+    vocabulary_name = data.draw(st.sampled_from(VOCABULARIES))
+    vocabulary, made = vocabulary_named(vocabulary_name), prompter(name, vocabulary_name)
+    blocks: list[tuple[Speaker, Block]] = [("system", "role"), ("user", "example"), ("assistant", "example")]
+    blocks = data.draw(st.sampled_from([[], blocks[:1], blocks, [*blocks, ("assistant", "greeting")]]))
+    text = st.text(max_size=30) | st.sampled_from([*vocabulary.control_tokens])
+    history = [Message(speaker, data.draw(text), block=block) for speaker, block in blocks]
+    before: tuple[int, ...] = ()
+    for _ in range(data.draw(st.integers(1, 4))):
+        if data.draw(st.integers(0, 5)) == 0:
+            history.append(Message("system", data.draw(text), block="note"))
+        history.append(user(data.draw(text)))
+        prompt = made.build(history)
+        assert prompt.ids[: len(before)] == before
+        assert sum(made.count(history)) == len(prompt.ids)
+        ids = data.draw(st.lists(st.integers(0, vocabulary.size - 1), min_size=1, max_size=9))
+        history.append(Message("assistant", "", token_ids=tuple(ids)))
+        before = (*prompt.ids[: prompt.history_tokens], *ids)
+        assert made.build(history, continue_last=True).ids == before
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_role_tokens_do_not_depend_on_the_user(
+    data: st.DataObject, all_templates: dict[str, ChatTemplate], prompter: Callable[[str, str], Prompter]
+) -> None:
+    name = data.draw(st.sampled_from(sorted(all_templates)))
+    made = prompter(name, data.draw(st.sampled_from(VOCABULARIES)))
+    role = list(data.draw(st.sampled_from([ROLE, ROLE[:1], ROLE[1:]])))
+    texts = st.text(max_size=20) | st.sampled_from(["\n", "</s>", "<|im_end|>", " x", "éé"])
+    first, second = (
+        made.build([*role, user(data.draw(texts)), *more])
+        for more in ([], [Message("assistant", "x"), user("y")])
+    )
+    assert first.role_tokens == second.role_tokens > 0
+    assert first.ids[: first.role_tokens] == second.ids[: first.role_tokens]
+    alone = made.build(role)
+    assert alone.ids[: first.role_tokens] == first.ids[: first.role_tokens]
+    assert alone.role_tokens == first.role_tokens
+    assert made.build([user("x")]).role_tokens == 0
+
+
+# -- the beginning ----------------------------------------------------------------------------------------------------
+
+
+def test_exactly_one_bos_where_the_vocabulary_wants_one(vocabulary_named: Named) -> None:
+    for vocabulary_name, name, begins in [
+        ("llama-bpe", "llama-3", True),  # the template writes it
+        ("llama-bpe", "chatml", True),  # the template does not
+        ("llama-spm", "mistral", True),
+        ("gemma-4", "gemma", True),
+        ("qwen2", "chatml", False),
+    ]:
+        vocabulary = vocabulary_named(vocabulary_name)
+        ids = named(name, vocabulary).build([user("Hi"), Message("assistant", "Ho"), user("Hi")]).ids
+        assert ids.count(vocabulary.bos) == begins, (vocabulary_name, name)  # type: ignore[arg-type]
+        assert (ids[0] == vocabulary.bos) == begins
+
+
+def test_no_space_slips_in_between_chunks(vocabulary_named: Named) -> None:
+    vocabulary = vocabulary_named("llama-spm")
+    made = named("alpaca", vocabulary)
+    answer = Message("assistant", "Yes", token_ids=tuple(vocabulary.tokenize("Yes", special=False)))
+    text = text_of(vocabulary, made.build([*ROLE, user("Hi"), answer, user("So?")]).ids)
+    assert text.endswith(
+        "\n\n### Instruction:\nHi\n\n### Response:\nYes</s> \n\n### Instruction:\nSo?\n\n### Response:\n"
+    )
+    assert "  " not in text
+
+
+# -- forms ------------------------------------------------------------------------------------------------------------
+
+
+def said(made: Prompter, vocabulary: Vocabulary, *messages: Message, **options: bool) -> str:
+    return text_of(vocabulary, made.build(messages, **options).ids)
+
+
+@pytest.fixture
+def gemma(vocabulary_named: Named) -> Prompter:
+    return named("gemma", vocabulary_named("gemma-4"))
+
+
+def test_without_a_system_role_it_goes_to_the_first_user(gemma: Prompter, vocabulary_named: Named) -> None:
+    text = said(gemma, vocabulary_named("gemma-4"), ROLE[0], user(" Hi \n"))
+    expected = f"<bos><start_of_turn>user\n{ROLE[0].text}\n\nHi<end_of_turn>\n<start_of_turn>model\n"
+    assert text == expected
+
+
+def test_a_greeting_first_gets_somebody_to_answer(gemma: Prompter, vocabulary_named: Named) -> None:
+    text = said(gemma, vocabulary_named("gemma-4"), *ROLE, user("Hi"))
+    assert text.startswith(
+        f"<bos><start_of_turn>user\n{ROLE[0].text}\n\n{OPENER}<end_of_turn>\n<start_of_turn>model\nGood day."
+    )
+    without = said(gemma, vocabulary_named("gemma-4"), ROLE[1], user("Hi"))
+    assert without.startswith(f"<bos><start_of_turn>user\n{OPENER}<end_of_turn>")
+
+
+def test_a_greeting_after_examples_is_no_second_answer(gemma: Prompter, vocabulary_named: Named) -> None:
+    examples = (Message("user", "Q", block="example"), Message("assistant", "R", block="example"))
+    text = said(gemma, vocabulary_named("gemma-4"), ROLE[0], *examples, ROLE[1], user("Hi"))
+    assert (
+        f"model\nR<end_of_turn>\n<start_of_turn>user\n{OPENER}<end_of_turn>\n<start_of_turn>model\nGood day."
+        in text
+    )
+
+
+def test_neighbours_are_merged_where_turns_alternate(gemma: Prompter, vocabulary_named: Named) -> None:
+    vocabulary = vocabulary_named("gemma-4")
+    answers = (reply(vocabulary, "One."), Message("assistant", "Two."))
+    text = said(gemma, vocabulary, user("A"), user("B"), *answers, user("C"))
+    assert "user\nA\n\nB<end_of_turn>" in text
+    assert "model\n One.\n\nTwo.<end_of_turn>" in text
+
+
+def test_neighbours_stay_apart_where_they_may(chatml: Prompter, starter_vocabulary: Vocabulary) -> None:
+    text = said(chatml, starter_vocabulary, user("A"), user("B"))
+    assert "user\nA<|im_end|>\n<|im_start|>user\nB<|im_end|>\n" in text
+
+
+def test_notes_and_summaries_find_a_place(gemma: Prompter, chatml: Prompter, vocabulary_named: Named) -> None:
+    vocabulary = vocabulary_named("gemma-4")
+    summary = Message("system", "They met.", block="summary")
+    note = Message("system", "It rains.", block="note")
+    talk = (ROLE[0], summary, user("A"), Message("assistant", "B"), note, user("C"), note)
+    assert f"{ROLE[0].text}\n\nThey met.\n\nA<end_of_turn>" in said(gemma, vocabulary, *talk)
+    assert "user\nIt rains.\n\nC\n\nIt rains.<end_of_turn>" in said(gemma, vocabulary, *talk)
+    prompt = gemma.build(talk)
+    assert text_of(vocabulary, prompt.ids[: prompt.role_tokens]).endswith(f"{ROLE[0].text}\n\n")
+
+
+def test_somebody_always_asks(chatml: Prompter, gemma: Prompter, starter_vocabulary: Vocabulary) -> None:
+    end = "<|im_end|>\n<|im_start|>assistant\n"
+    assert said(chatml, starter_vocabulary).endswith(f"user\n{OPENER}{end}")
+    assert said(chatml, starter_vocabulary, *ROLE).endswith(f"user\n{GO_ON}{end}")
+    assert said(chatml, starter_vocabulary, ROLE[0]).endswith(f"user\n{OPENER}{end}")
+    assert gemma.build([ROLE[0]]).role_tokens > 0
+    assert chatml.count([]) == []
+
+
+def test_continue_last_ends_behind_the_reply(chatml: Prompter, starter_vocabulary: Vocabulary) -> None:
+    asked = chatml.build([*ROLE, user("Hi")]).ids
+    answer = reply(starter_vocabulary, "I was about to")
+    assert chatml.build([*ROLE, user("Hi"), answer], continue_last=True).ids == (*asked, *answer.token_ids)
+    typed = Message("assistant", "I was about to")
+    assert said(chatml, starter_vocabulary, user("Hi"), typed, continue_last=True).endswith(
+        "assistant\nI was about to"
+    )
+    assert said(chatml, starter_vocabulary, *ROLE, continue_last=True).endswith(ROLE[1].text)
+    assert chatml.build([user("Hi")], continue_last=True) == chatml.build([user("Hi")])
+
+
+def test_foreign_ids_are_not_used(chatml: Prompter, starter_vocabulary: Vocabulary) -> None:
+    foreign = Message("assistant", "Said elsewhere", token_ids=(starter_vocabulary.size + 7,))
+    assert "Said elsewhere" in said(chatml, starter_vocabulary, user("Hi"), foreign, user("So"))
+
+
+def test_costs_are_where_the_words_are(chatml: Prompter) -> None:
+    costs = chatml.count([user("a"), Message("assistant", "word " * 100), user("b")])
+    assert costs[1] > 90
+    assert costs[0] < 30
+    assert costs[2] < 30
+
+
+def test_turn_ends_stop_the_reply(starter_vocabulary: Vocabulary, vocabulary_named: Named) -> None:
+    for name, stops in [
+        ("chatml", {"<|im_end|>"}),
+        ("gemma", {"<end_of_turn>"}),
+        ("alpaca", {"### Instruction:"}),
+        ("rocit", {"### Input:"}),
+        ("vicuna", {"\nUSER:"}),
+        ("llama-3", {"<|eot_id|>"}),
+        ("glm-4", {"<|user|>"}),
+    ]:
+        assert stops <= set(named(name, starter_vocabulary).stop_texts), name
+    assert "</s>" in named("llama-2", vocabulary_named("llama-spm")).stop_texts
+
+
+def test_thinking(prompter: Callable[[str, str], Prompter], vocabulary_named: Named) -> None:
+    vocabulary = vocabulary_named("qwen2")
+    made = prompter("deepseek-ai-DeepSeek-R1-Distill-Llama-8B", "qwen2")
+    assert made.opens_thinking
+    prompt = made.build([user("Hi")])
+    assert text_of(vocabulary, prompt.ids).endswith("<｜Assistant｜><think>\n")
+    assert text_of(vocabulary, prompt.ids[: prompt.history_tokens]).endswith("<｜Assistant｜>")
+    silent = made.build([user("Hi")], think=False)
+    assert text_of(vocabulary, silent.ids).endswith("<｜Assistant｜><think>\n\n</think>\n\n")
+    assert silent.ids[: prompt.history_tokens] == prompt.ids[: prompt.history_tokens]
+    assert not prompter("rolekit chatml", "qwen2").opens_thinking
+
+
+def test_a_template_without_any_way_names_the_choices(starter_vocabulary: Vocabulary) -> None:
+    for source, reason in [
+        ("{{ raise_exception('only on Sundays') }}", "only on Sundays"),
+        ("{{ messages[-1].content }}", "every message once"),
+        ("{% for m in messages %}{{ m.content|upper|length }}{% endfor %}", "every message once"),
+    ]:
+        with pytest.raises(RolekitError, match=reason) as raised:
+            Prompter(ChatTemplate(source, "odd"), starter_vocabulary)
+        assert "--chat-template" in raised.value.what_to_do
+
+
+def test_a_long_chat_is_built_and_counted_quickly(chatml: Prompter) -> None:
+    talk = [
+        user(f"Question {i}?") if i % 2 == 0 else Message("assistant", f"Answer {i}.") for i in range(2001)
+    ]
+    started = time.perf_counter()
+    prompt = chatml.build(talk)
+    once = time.perf_counter() - started
+    started = time.perf_counter()
+    assert sum(chatml.count(talk)) == len(prompt.ids)
+    assert time.perf_counter() - started < 10 * once
