@@ -113,13 +113,13 @@ class Branch:
             self._record("show", nodes.latest_leaf(self.database, node), node.id, mark, False)
 
     def undo(self, step: int | None = None) -> str:
-        """What was taken back (the latest step, or the one named); "" when there is none."""
+        """Undo the latest step, or the one named; a sentence that says so, or "" when there is none."""
         label = journal.take_back(self.database, self.id, step)
         self.reload()
         return label
 
     def redo(self) -> str:
-        """What was done again; "" when there is none."""
+        """Redo the step undone last; a sentence that says so, or "" when there is none."""
         label = journal.do_again(self.database, self.id)
         self.reload()
         return label

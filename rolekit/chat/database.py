@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rolekit.chat import salvage, schema
@@ -16,7 +16,8 @@ from rolekit.paths import ensure_dir
 Arguments = Sequence[object] | Mapping[str, object]
 
 _BUSY_SECONDS = 10.0
-_FULL_CHECK_BYTES = 64 * 2**20
+_ALWAYS_CHECKED_BYTES = 256 * 2**20
+"""A larger file is checked when damage was met in it before; the check reads all of it."""
 
 
 class Database:
@@ -31,6 +32,7 @@ class Database:
         self._lock = threading.RLock()
         ensure_dir(path.parent)
         try:
+            path.touch(0o600)  # what is said to a role is nobody else's business
             with _explained(path):
                 self._connection, self.notice = _open(path)
         except OSError as error:
@@ -112,10 +114,11 @@ def _try(path: Path) -> tuple[sqlite3.Connection | None, str]:
 def _fault(connection: sqlite3.Connection, path: Path) -> str:
     if schema.is_foreign(connection):
         return "it belongs to another program"
-    if path.stat().st_size > _FULL_CHECK_BYTES:
-        connection.execute("SELECT count(*) FROM (SELECT 1 FROM sqlite_master)")
+    suspected = _suspicion(path)
+    if path.stat().st_size > _ALWAYS_CHECKED_BYTES and not suspected.exists():
         return ""
     found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    suspected.unlink(missing_ok=True)
     return "" if found == "ok" else " ".join(found.split())
 
 
@@ -130,6 +133,11 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             if _code(error) != "SQLITE_BUSY" or time.monotonic() > give_up:
                 raise
         time.sleep(0.02)
+
+
+def _suspicion(path: Path) -> Path:
+    """The empty file that asks for a check of the database when it is opened next."""
+    return path.with_name(f"{path.name}.check")
 
 
 def _code(error: sqlite3.Error) -> str:
@@ -157,6 +165,8 @@ def _explained(path: Path) -> Iterator[None]:
             advice = "Make it writable, or set ROLEKIT_HOME to a folder that is."
             raise RolekitError(f"rolekit cannot write to {path} ({error}).", advice) from error
         if _is_damage(error):
+            with suppress(OSError):
+                _suspicion(path).touch()
             advice = "Start rolekit again: it sets the file aside and rescues what can be read."
             raise RolekitError(f"The chats in {path} are damaged ({error}).", advice) from error
         if "fts5" in str(error) or "trigram" in str(error):

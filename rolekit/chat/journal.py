@@ -15,7 +15,7 @@ from rolekit.chat.database import Database
 Kind = Literal["say", "regenerate", "continue", "edit", "delete", "swipe", "pin", "show"]
 Mark = Literal["", "deleted", "pinned"]
 
-LABELS: dict[str, str] = {
+_LABELS: dict[str, str] = {
     "say": "your message",
     "regenerate": "the new version",
     "continue": "the continuation",
@@ -59,14 +59,14 @@ def extend(connection: sqlite3.Connection, conversation_id: str, step_id: int, h
 
 
 def take_back(database: Database, conversation_id: str, step_id: int | None = None) -> str:
-    """Undo the latest step, or the one named; the name of what it was, or "" when there is none."""
+    """Undo the latest step, or the one named; a sentence that says so, or "" when there is none."""
     query = """SELECT * FROM operation WHERE conversation_id=:conversation AND state='done'
         AND (:step IS NULL OR id=:step) ORDER BY id DESC LIMIT 1"""
     return _move(database, query, {"conversation": conversation_id, "step": step_id}, again=False)
 
 
 def do_again(database: Database, conversation_id: str) -> str:
-    """Redo the step that was undone last; the name of what it was, or "" when there is none."""
+    """Redo the step that was undone last; a sentence that says so, or "" when there is none."""
     query = (
         "SELECT * FROM operation WHERE conversation_id=:conversation AND state='undone' ORDER BY id LIMIT 1"
     )
@@ -83,7 +83,7 @@ def _move(database: Database, query: str, arguments: dict[str, object], *, again
         )
         _set_mark(connection, step["mark"], step["node_id"], bool(step["value"]) == again)
         nodes.set_head(connection, step["conversation_id"], step["head_after" if again else "head_before"])
-    return LABELS[step["kind"]]
+    return f"{'Brought' if again else 'Took'} back {_LABELS[step['kind']]}."
 
 
 def _set_mark(connection: sqlite3.Connection, mark: str, node_id: int | None, value: bool) -> None:

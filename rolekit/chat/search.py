@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from rolekit.chat.database import Database
+from rolekit.chat.tree import storable
 from rolekit.messages import Speaker
 from rolekit.text import one_line
 
@@ -26,7 +27,7 @@ class Hit:
     """One line around the first word, safe to print."""
     created_at: float
     deleted: bool
-    """Marked as deleted; undo or the session's `restore` bring it back."""
+    """Marked as deleted; undo or the session's show() bring it back."""
 
 
 def search(database: Database, text: str, *, conversation_id: str = "", limit: int = 50) -> list[Hit]:
@@ -34,7 +35,7 @@ def search(database: Database, text: str, *, conversation_id: str = "", limit: i
 
     Words of three characters or more use the trigram index; shorter ones (孙, AI) are looked for one by one.
     """
-    words = text.replace("\0", " ").split()
+    words = storable(text).replace("\0", " ").split()
     if not words:
         return []
     conditions = ["conversation.hidden_at IS NULL"]

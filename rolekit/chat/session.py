@@ -196,12 +196,12 @@ class Session:
         self._branch.show(self._branch.node(node_id))
 
     def undo(self) -> str:
-        """What was taken back, in a few words for the user; "" when there is nothing to undo."""
+        """Undo the last change; a sentence for the user that says which, or "" when there is none."""
         self._idle()
         return self._branch.undo()
 
     def redo(self) -> str:
-        """What was done again, in a few words for the user; "" when there is nothing to redo."""
+        """Redo what was undone last; a sentence for the user that says what, or "" when there is none."""
         self._idle()
         return self._branch.redo()
 

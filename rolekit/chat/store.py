@@ -60,7 +60,7 @@ class Store:
             found = {hit.conversation_id for hit in self.search(search, limit=1000)}
             names = "title LIKE ? ESCAPE '\\' OR name LIKE ? ESCAPE '\\' OR role_name LIKE ? ESCAPE '\\'"
             conditions.append(f"({names} OR id IN ({','.join('?' * len(found))}))")
-            arguments += [f"%{like_escaped(search.strip())}%"] * 3 + sorted(found)
+            arguments += [f"%{like_escaped(storable(search.strip()))}%"] * 3 + sorted(found)
         query = f"{_INFO} WHERE {' AND '.join(conditions)} ORDER BY updated_at DESC, rowid DESC LIMIT ?"
         return [_info(row) for row in self.database.read(query, [*arguments, limit])]
 
@@ -78,7 +78,7 @@ class Store:
         rows = self.database.read(
             f"""{_INFO} WHERE (name = :name OR id = :name) AND hidden_at IS NULL
                 AND (:slug IS NULL OR role_slug = :slug) ORDER BY updated_at DESC, rowid DESC LIMIT 1""",
-            {"name": name, "slug": role_slug},
+            {"name": storable(name), "slug": role_slug},
         )
         return _info(rows[0]) if rows else None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rolekit.chat import database
 from rolekit.chat.export import write_export
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
@@ -66,8 +67,7 @@ async def test_an_emptied_file_keeps_its_log(begin, talk, store, home):
     assert log in [path.read_bytes() for path in home.glob("copy.db.damaged-*")]
 
 
-async def test_an_overwritten_page_costs_few_messages(begin, talk, store, home):
-    path, conversation = await a_saved_chat(begin, talk, store)
+def overwrite_a_page(path):
     with sqlite3.connect(path) as file:
         (page,) = file.execute(
             "SELECT pageno FROM dbstat WHERE name='node' AND pagetype='leaf' ORDER BY path LIMIT 1 OFFSET 5"
@@ -76,6 +76,12 @@ async def test_an_overwritten_page_costs_few_messages(begin, talk, store, home):
     damaged = bytearray(path.read_bytes())
     damaged[(page - 1) * PAGE : page * PAGE] = b"\xa5" * PAGE
     path.write_bytes(damaged)
+    return damaged
+
+
+async def test_an_overwritten_page_costs_few_messages(begin, talk, store, home):
+    path, conversation = await a_saved_chat(begin, talk, store)
+    damaged = overwrite_a_page(path)
     with Store() as opened:
         assert "messages were rescued" in opened.notice
         assert 100 < len(opened.all_nodes(conversation)) < 121
@@ -83,6 +89,20 @@ async def test_an_overwritten_page_costs_few_messages(begin, talk, store, home):
         assert len(opened.search("message 5")) > 5
     assert (home / set_aside(home)[0]).read_bytes() == damaged
     assert integrity(path) == ("ok", "")
+
+
+async def test_damage_met_in_use_is_told_and_mended_at_the_next_start(begin, talk, store, home, monkeypatch):
+    monkeypatch.setattr(database, "_ALWAYS_CHECKED_BYTES", 0)
+    path, conversation = await a_saved_chat(begin, talk, store)
+    overwrite_a_page(path)
+    with Store() as opened:
+        assert opened.notice == ""
+        with pytest.raises(RolekitError, match=r"are damaged.*Start rolekit again"):
+            opened.all_nodes(conversation)
+    with Store() as opened:
+        assert "messages were rescued" in opened.notice
+    with Store() as opened:
+        assert opened.notice == ""
 
 
 @pytest.mark.parametrize("keep", [1, 100, PAGE, 3 * PAGE, 10 * PAGE + 17])

@@ -253,7 +253,7 @@ async def test_a_page_too_long_leaves_the_history_and_keeps_the_text(begin, talk
         await talk(session, "words " * 200_000)
     assert len(session.path) == 1
     assert session.backend.requests == []
-    assert session.redo() == "your message"
+    assert session.redo() == "Brought back your message."
     assert session.path[-1].text == "words " * 200_000
     assert len(store.search("words")) == 1
 

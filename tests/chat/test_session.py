@@ -141,10 +141,10 @@ async def test_undo_and_redo_survive_a_restart(begin, talk, store, role):
     session.delete(session.path[1].id)
     assert texts(session)[1:] == ["a", "2", "b"]
     again = Session.resume(store, session.backend, role, "ada", session.id, options=ChatOptions())
-    assert again.undo() == "the deletion"
+    assert again.undo() == "Took back the deletion."
     assert texts(again)[1:] == ["1", "a", "2", "b"]
-    assert again.undo() == "your message"
-    assert again.undo() == "your message"
+    assert again.undo() == "Took back your message."
+    assert again.undo() == "Took back your message."
     assert again.undo() == ""
     assert texts(again) == ["Good evening, Ann."]
     third = Session.resume(store, session.backend, role, "ada", session.id, options=ChatOptions())
@@ -263,7 +263,7 @@ async def test_a_pin_that_changes_nothing_is_no_step(begin, talk):
     session.pin(session.path[1].id, True)
     session.pin(session.path[1].id, True)
     assert session.path[1].pinned
-    assert session.undo() == "the pin"
+    assert session.undo() == "Took back the pin."
     assert not session.path[1].pinned
 
 
@@ -295,7 +295,7 @@ async def test_an_error_takes_the_turn_back_and_loses_no_word(begin, talk, store
         await talk(session, "Do you hear me?")
     assert texts(session) == ["Good evening, Ann."]
     assert [hit.snippet for hit in store.search("hear")] == ["Do you hear me?"]
-    assert session.redo() == "your message"
+    assert session.redo() == "Brought back your message."
     assert texts(session)[1:] == ["Do you hear me?"]
     await drain(session.regenerate())
     assert texts(session)[-1] == "Here again."

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rolekit.chat import nodes
 from rolekit.chat.nodes import Draft
@@ -105,6 +108,22 @@ def test_search_finds_words_of_any_length_and_script(store, words, found):
         ["我是孙悟空，花果山水帘洞主。", "Elementary, my dear Watson.", 'A "quoted" OR word, 50%'],
     )
     assert [hit.snippet for hit in store.search(words)] == found
+
+
+@given(st.text(max_size=8) | st.text('"*^:-()% _\\\0\ud800abc', max_size=8))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_may_be_searched(store, words):
+    if not store.conversations():
+        fill(store, make(store), ['A "quoted" word*, 50% (abc) -x ^y'])
+    assert all("quoted" in hit.snippet for hit in store.search(words))
+    assert len(store.conversations(search=words)) <= 1
+    assert store.find(words) is None or not words
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+def test_the_file_is_for_its_owner_only(store):
+    make(store)
+    assert {path.stat().st_mode & 0o077 for path in store.database.path.parent.glob("chats.db*")} == {0}
 
 
 def test_a_hit_says_where_it_is_and_its_snippet_is_one_safe_line(store):
