@@ -19,33 +19,50 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
-def chat(
+def chat(  # one parameter an option: that is how typer reads a command
     role: Annotated[
-        str | None, typer.Option(help="Who to talk to: a name, an alias, or a role file.")
+        str | None, typer.Option(metavar="NAME", help="Who to talk to: a name, an alias, or a role file.")
     ] = None,
-    say: Annotated[list[str] | None, typer.Option(help="Say this and print the reply; repeatable.")] = None,
+    say: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Say this and print the reply; repeatable.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="With --say: one JSON object a reply.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Line mode, for pipes and screen readers.")] = False,
     model: Annotated[
-        str | None, typer.Option(help="A .gguf file, `starter`, or hf:owner/repo/file.gguf.")
+        str | None, typer.Option(metavar="REF", help="A .gguf file, `starter`, or hf:owner/repo/file.gguf.")
     ] = None,
     adapter: Annotated[
-        list[str] | None, typer.Option(help="GGUF LoRA adapter, PATH[:SCALE]; repeatable.")
+        list[str] | None, typer.Option(metavar="PATH[:SCALE]", help="GGUF LoRA adapter; repeatable.")
     ] = None,
-    user: Annotated[str | None, typer.Option(help="The name the role knows you by.")] = None,
-    session: Annotated[str | None, typer.Option(help="Go on with this named chat, or begin it.")] = None,
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="The name the role knows you by.")] = None,
+    session: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Go on with this named chat, or begin it.")
+    ] = None,
     new: Annotated[bool, typer.Option("--new", help="Begin a new chat instead of going on.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Same seed, same replies.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=0, help="Longest reply in tokens; 0: no limit.")] = 0,
-    preset: Annotated[str | None, typer.Option(help="Sampling preset: default, precise, creative, …")] = None,
-    ctx: Annotated[int, typer.Option(min=0, help="Context in tokens; 0: as in config.toml.")] = 0,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: the physical cores.")] = 0,
-    chat_template: Annotated[str | None, typer.Option(help="Template name or a .jinja file.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Same seed, same replies.")
+    ] = None,
+    max_tokens: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Longest reply in tokens; 0: no limit.")
+    ] = 0,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Sampling preset: default, precise, creative, …")
+    ] = None,
+    ctx: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Context in tokens; 0: as in config.toml.")
+    ] = 0,
+    threads: Annotated[int, typer.Option(min=0, metavar="N", help="CPU threads; 0: the physical cores.")] = 0,
+    chat_template: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Template name or a .jinja file.")
+    ] = None,
     import_: Annotated[
-        Path | None, typer.Option("--import", help="Go on with a chat from SillyTavern (.jsonl).")
+        Path | None,
+        typer.Option("--import", metavar="FILE", help="Go on with a chat from SillyTavern (.jsonl)."),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the chats and exit.")] = False,
-    find: Annotated[str | None, typer.Option(help="Show who said these words, and exit.")] = None,
+    find: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Show who said these words, and exit.")
+    ] = None,
 ) -> None:
     """Talk to a role.
 

@@ -34,7 +34,7 @@ class _Scaffold:
 
 _ENGLISH = _Scaffold(
     you_are="You are {char}. Your description is: {description}",
-    begins=("you are",),
+    begins=("you are", "tu es", "du bist", "eres", "sei ", "você é", "ты "),
     catchphrases="Your catchphrases: {}",
     facts="What you know about your life:",
     manner=(
