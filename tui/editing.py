@@ -28,19 +28,18 @@ def editor_command() -> list[str]:
     raise RolekitError("No editor was found.", "Set the variable EDITOR to the one you like.")
 
 
-def edit_role(app: App[Any], entry: Entry) -> str:
-    """Open a role's file in the editor, a copy among the user's own roles if it is bundled; returns its slug."""
-    path = entry.path
-    if entry.bundled:
-        path = ensure_dir(roles_dir()) / entry.path.name
-        if not path.exists():
-            write_text(path, entry.path.read_text(encoding="utf-8"))
-    open_editor(app, path)
-    return path.stem
+def own_file(entry: Entry) -> Path:
+    """The role's file among the user's own; a bundled one is copied there first, comments and all."""
+    if not entry.bundled:
+        return entry.path
+    path = ensure_dir(roles_dir()) / entry.path.name
+    if not path.exists():
+        write_text(path, entry.path.read_text(encoding="utf-8"))
+    return path
 
 
-def new_role(app: App[Any], library: RoleLibrary, name: str) -> str:
-    """Write a first file for a role called name and open it in the editor; returns its slug."""
+def first_draft(library: RoleLibrary, name: str) -> Path:
+    """A file for a role called name, with something to write over in every field."""
     role = Role(
         name=name,
         description=f"You are {name}. Say here, in a few sentences, who that is and how they talk.",
@@ -49,9 +48,7 @@ def new_role(app: App[Any], library: RoleLibrary, name: str) -> str:
         greeting="The first thing said in a new chat.",
         examples=(Example(user="Who are you?", reply=f"I am {name}."),),
     )
-    path = library.save(role)
-    open_editor(app, path)
-    return path.stem
+    return library.save(role)
 
 
 def open_editor(app: App[Any], path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
@@ -20,7 +22,7 @@ from rolekit.roles.role import Role
 from rolekit.text import one_line
 from rolekit.tui import facts
 from rolekit.tui.ask import AskScreen
-from rolekit.tui.editing import edit_role, new_role
+from rolekit.tui.editing import first_draft, open_editor, own_file
 from rolekit.tui.help import HelpText
 from rolekit.tui.safe import cells, content, line, sentence
 from rolekit.tui.sessions import SearchInput
@@ -169,25 +171,23 @@ class RolesScreen(Screen[None]):
         """Open the highlighted role in the user's editor."""
         entry = self.chosen
         if entry is not None:
-            try:
-                slug = edit_role(self.app, entry)
-            except RolekitError as error:
-                self._report(error)
-            else:
-                self.list_roles(slug)
+            self._edit(lambda: own_file(entry))
 
     @work(group="ask", exclusive=True)
     async def action_new(self) -> None:
         """Ask for a name, write a role file for it, and open it in the editor."""
         name = await self.app.push_screen_wait(AskScreen("What is the new role called?"))
         if name:
-            try:
-                slug = new_role(self.app, self._library, name)
-            except RolekitError as error:
-                self._report(error)
-            else:
-                self.query_one("#search", Input).value = ""
-                self.list_roles(slug)
+            self.query_one("#search", Input).value = ""
+            self._edit(lambda: first_draft(self._library, name))
+
+    def _edit(self, prepare: Callable[[], Path]) -> None:
+        try:
+            path = prepare()
+            self.call_after_refresh(self.list_roles, path.stem)
+            open_editor(self.app, path)
+        except RolekitError as error:
+            self._report(error)
 
     def _report(self, error: RolekitError) -> None:
         self.notify(sentence(error), severity="error", markup=False)

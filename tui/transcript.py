@@ -175,6 +175,8 @@ class Transcript(VerticalScroll):
             return
         if node is not None:
             await reply.show(node)
+            if self.has_focus:
+                self._choose(reply)
         elif reply.node is not None:
             await reply.show(reply.node)
         else:

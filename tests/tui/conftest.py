@@ -185,7 +185,7 @@ def drive() -> Callable[..., AbstractAsyncContextManager[Hand]]:
 
     @asynccontextmanager
     async def run(app: RolekitApp, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Hand]:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             hand = Hand(pilot)
             await hand.settle()
             yield hand
