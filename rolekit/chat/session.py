@@ -243,7 +243,6 @@ class Session:
     ) -> AsyncGenerator[SessionEvent, None]:
         """Stream the reply to history into a new node below parent_id. step is the say it belongs to."""
         before = history if base is None else history[:-1]
-
         writer = ReplyWriter(
             self.store.database,
             self.id,
@@ -266,7 +265,8 @@ class Session:
                     if isinstance(event, Reply):
                         reply = event
                         continue
-                    if isinstance(event, Piece) and writer.add(event.text):
+                    if isinstance(event, Piece):
+                        writer.add(event.text)
                         self._branch.follow(before, writer.node)
                     yield event
             if reply is None:

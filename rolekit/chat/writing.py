@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +11,7 @@ from dataclasses import replace
 from rolekit.chat import nodes
 from rolekit.chat.database import Database
 from rolekit.chat.nodes import Draft
-from rolekit.chat.tree import Node
+from rolekit.chat.tree import Node, State
 from rolekit.errors import RolekitError
 from rolekit.messages import Reply
 
@@ -42,16 +43,18 @@ class ReplyWriter:
         self._base = base
         self._pieces: list[str] = [base.text] if base else []
         self._saved_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.node: Node | None = None
         """The node as last saved; None before the first word."""
 
-    def add(self, text: str) -> bool:
-        """Take the next piece; whether the node was saved with it."""
+    def add(self, text: str) -> None:
+        """Take the next piece: the first is saved at once, the others soon, also if the stream then stalls."""
         self._pieces.append(text)
-        if self.node is not None and time.monotonic() - self._saved_at < CHECKPOINT_SECONDS:
-            return False
-        self._save(Draft("assistant", "".join(self._pieces), state="streaming"))
-        return True
+        wait = self._saved_at + CHECKPOINT_SECONDS - time.monotonic()
+        if self.node is None or wait <= 0:
+            self._save(self._so_far("streaming"))
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._checkpoint)
 
     def finish(self, reply: Reply) -> Node | None:
         """The finished node; None when the reply was stopped before its first word, or had none to add."""
@@ -82,9 +85,19 @@ class ReplyWriter:
             with suppress(
                 RolekitError
             ):  # a full disk, most likely, is already being told; the last save stands
-                self._save(Draft("assistant", "".join(self._pieces), state="stopped"))
+                self._save(self._so_far("stopped"))
+
+    def _checkpoint(self) -> None:
+        with suppress(RolekitError):  # the next piece is saved as well, and tells
+            self._save(self._so_far("streaming"))
+
+    def _so_far(self, state: State) -> Draft:
+        return Draft("assistant", "".join(self._pieces), state=state)
 
     def _save(self, draft: Draft) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         with self._database.writing() as connection:
             if self.node is None:
                 node_id = nodes.insert(connection, self._conversation_id, self._parent_id, draft)
