@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, NoReturn, TypeAlias
 
+from rolekit.engine.soundness import metadata_fault
 from rolekit.errors import RolekitError
 
 # In quotes: Python 3.11 cannot subscript array at run time.
@@ -205,6 +206,8 @@ class _Reader:
         if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1) or alignment > 1 << 20:
             self.broken("general.alignment is not a power of two")
         tensors = tuple(self._tensor() for _ in range(tensor_count))
+        if fault := metadata_fault(metadata):
+            self.broken(fault)
         data_offset = -(-self.position // alignment) * alignment
         self._check_places(tensors, alignment, data_offset)
         return GgufHeader(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -156,7 +157,7 @@ def open_vocabulary(path: Path) -> Iterator[Vocabulary]:
     parameters = llama_cpp.llama_model_default_params()
     parameters.vocab_only = True
     last_errors()
-    model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
+    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), parameters)
     if not model:
         reason = (last_errors() or ["no reason given"])[-1]
         raise RolekitError(

@@ -212,6 +212,36 @@ HOSTILE = {
 }
 
 
+def tokens(*texts: str) -> bytes:
+    return entry("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, len(texts)) + b"".join(map(string, texts)))
+
+
+# What parses well but would make llama.cpp abort the whole process.
+ARCHITECTURE = entry("general.architecture", 8, string("llama"))
+HOSTILE |= {
+    "a token twice": (gguf([tokens("a", "b", "a")], []), "same text"),
+    "a token twice for C": (gguf([tokens("a\0b", "a\0c")], []), "same text"),
+    "an empty token's name": (gguf([tokens("", "[EMPTY_0]")], []), "same text"),
+    "tokens that are numbers": (
+        gguf([entry("tokenizer.ggml.tokens", 9, struct.pack("<IQI", 4, 1, 7))], []),
+        "no list of texts",
+    ),
+    "too few token types": (
+        gguf([tokens("a", "b"), entry("tokenizer.ggml.token_type", 9, struct.pack("<IQi", 5, 1, 1))], []),
+        "token_type does not fit",
+    ),
+    "no layers": (gguf([ARCHITECTURE, entry("llama.block_count", 4, struct.pack("<I", 0))], []), "0 layers"),
+    "2^31 layers": (
+        gguf([ARCHITECTURE, entry("llama.block_count", 4, struct.pack("<I", 2**31))], []),
+        "layers",
+    ),
+    "not a number": (
+        gguf([entry("llama.eps", 6, struct.pack("<f", float("nan")))], []),
+        "not a finite number",
+    ),
+}
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_headers_get_one_sentence(tmp_path: Path, name: str) -> None:
     data, words = HOSTILE[name]
