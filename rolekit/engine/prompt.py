@@ -126,9 +126,11 @@ class Prompter:
                 found.append(heading)
             elif heading.endswith((":", "：")):
                 found.append("\n" + heading)
-        # The first one ends a turn; of the others, some may also begin a reply (<|START_TEXT|>).
-        own = self._layout.before_reply
-        return tuple(text for number, text in enumerate(found) if number == 0 or text.strip() not in own)
+        # The first one ends a turn. Of the others, what stands before replies only in history may begin a reply
+        # (<|START_TEXT|>); what the header of a generated reply has in it too begins another turn.
+        written, header = self._layout.before_reply, self._layout.reply_header
+        may_begin = {text for text in found[1:] if text.strip() in written and text.strip() not in header}
+        return tuple(text for text in found if text not in may_begin)
 
     def _bos(self, writes_bos: bool) -> list[int]:
         bos = self._vocabulary.bos

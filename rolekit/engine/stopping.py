@@ -42,11 +42,13 @@ class ReplyFilter:
         stop_texts: Sequence[str] = (),
         opens_thinking: bool = False,
         role_names: Sequence[str] = (),
+        after: str = "",
     ) -> None:
         """stop_names end the reply where a line begins to speak as one of them.
 
         stop_texts end it anywhere; one that begins with a line break only at the start of a line. role_names are
         taken off the beginning of the reply (`Sherlock: …`). opens_thinking: the prompt ended in an open tag.
+        after: the text that this stream goes on with; white space at the stream's beginning is then part of it.
         """
         self.stopped: StopReason | None = None
         self._stop_texts = tuple(text for text in stop_texts if not text.startswith("\n") and text)
@@ -62,7 +64,9 @@ class ReplyFilter:
         self._pending = ""
         self._ends: list[int] = []  # raw offset behind each pending character
         self._last_end = 0  # and behind the last one taken
-        self._line_start = self._reply_start = True
+        self._reply_start = not after
+        self._line_start = not after or after.rstrip(" \t").endswith("\n")
+        self._goes_on = bool(after)
         self._mark_open = ""  # the `**` of `**Sherlock:**`, to be taken off behind the colon too
         self._closing: tuple[str, ...] = tuple(_CLOSING) if opens_thinking else ()
         self._thinking: list[str] = []
@@ -153,6 +157,7 @@ class ReplyFilter:
 
     def _begin_again(self) -> None:
         self._line_start = self._reply_start = True
+        self._goes_on = False
         self._held = "" if not self._shown else self._held
         self._range_start = None
 
@@ -227,7 +232,7 @@ class ReplyFilter:
         character = self._take(1)
         if character.isspace():
             self._line_start = character == "\n" or (self._line_start and character == "\r")
-            if self._shown:
+            if self._shown or self._goes_on:
                 self._held += character
             return
         self._line_start = self._reply_start = False

@@ -332,7 +332,7 @@ def test_costs_are_where_the_words_are(chatml: Prompter) -> None:
 
 def test_turn_ends_stop_the_reply(starter_vocabulary: Vocabulary, vocabulary_named: Named) -> None:
     for name, stops in [
-        ("chatml", {"<|im_end|>"}),
+        ("chatml", {"<|im_end|>", "<|im_start|>"}),
         ("gemma", {"<end_of_turn>"}),
         ("alpaca", {"### Instruction:"}),
         ("rocit", {"### Input:"}),
@@ -342,6 +342,12 @@ def test_turn_ends_stop_the_reply(starter_vocabulary: Vocabulary, vocabulary_nam
     ]:
         assert stops <= set(named(name, starter_vocabulary).stop_texts), name
     assert "</s>" in named("llama-2", vocabulary_named("llama-spm")).stop_texts
+
+
+def test_what_may_begin_a_reply_does_not_stop_it(prompter: Callable[[str, str], Prompter]) -> None:
+    stops = prompter("Cohere2MoE", "qwen2").stop_texts
+    assert "<|END_TEXT|>" in stops
+    assert "<|START_TEXT|>" not in stops
 
 
 def test_thinking(prompter: Callable[[str, str], Prompter], vocabulary_named: Named) -> None:

@@ -165,6 +165,23 @@ def test_any_bytes_in_any_cut(data: bytes, sizes: list[int]) -> None:
     assert all(0 <= start < end <= len(data) for start, end in whole.kept)
 
 
+@pytest.mark.parametrize(
+    ("after", "raw", "text", "stopped"),
+    [
+        ("I was about", " to go. ", " to go.", None),
+        ("First line.", "\n\nSecond.", "\n\nSecond.", None),
+        ("As I told", " You: no", " You: no", None),
+        ("Yes.\n", "You: no", "", "speaks_for_user"),
+        ("It is", "Sherlock: x", "Sherlock: x", None),
+        ("Hm", "<think>a</think> Yes.", "Yes.", None),
+    ],
+)
+def test_going_on_with_a_reply(after: str, raw: str, text: str, stopped: StopReason | None) -> None:
+    reply = ReplyFilter(NAMES, STOPS, role_names=ROLE, after=after)
+    assert reply.feed(raw.encode()) + reply.finish() == text
+    assert (reply.text, reply.stopped) == (text, stopped)
+
+
 def test_nothing_comes_after_the_end() -> None:
     reply = ReplyFilter(stop_names=("You",))
     assert reply.feed(b"Hi.\nYou: a") == "Hi."
