@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,8 +15,7 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from rolekit.engine.gguf_header import GgufHeader
-from rolekit.engine.layout import GO_ON, OPENER
+from rolekit.engine.gguf_header import GgufHeader, read_header
 from rolekit.engine.prompt import Prompt, Prompter
 from rolekit.engine.templates import ChatTemplate, load_template
 from rolekit.engine.vocabulary import Vocabulary
@@ -50,9 +51,6 @@ def reply(vocabulary: Vocabulary, text: str) -> Message:
 @pytest.fixture
 def chatml(starter_vocabulary: Vocabulary) -> Prompter:
     return named("chatml", starter_vocabulary)
-
-
-# -- every template ---------------------------------------------------------------------------------------------------
 
 
 def turns(
@@ -159,6 +157,48 @@ def test_harmless_text_gets_the_ids_of_the_whole_text(
     assert equal >= 25
 
 
+@pytest.mark.parametrize(
+    ("template", "vocabulary_name"),
+    [
+        ("rolekit chatml", "qwen2"),
+        ("Qwen-Qwen3-0.6B", "qwen2"),
+        ("meta-llama-Llama-3.1-8B-Instruct", "llama-bpe"),
+        ("rolekit llama-2", "llama-spm"),
+        ("rolekit mistral", "llama-spm"),
+        ("rolekit vicuna", "llama-spm"),
+        ("rolekit alpaca", "llama-spm"),
+        ("rolekit rocit", "llama-spm"),
+        ("rolekit phi-3", "phi-3"),
+        ("google-gemma-4-31B-it", "gemma-4"),
+        ("rolekit gemma", "gemma-4"),
+        ("rolekit command-r", "command-r"),
+    ],
+)
+@pytest.mark.parametrize("says", ["Who?", '"Hm"', "孙", "*waves*", "123"])
+def test_the_cut_behind_the_role_changes_no_id(
+    template: str, vocabulary_name: str, says: str, prompter: Callable[[str, str], Prompter]
+) -> None:
+    made = prompter(template, vocabulary_name)
+    for role in (ROLE, ROLE[:1]):
+        cut, whole = (
+            made.build([*role, user(says)]),
+            made.build([*(replace(m, block="turn") for m in role), user(says)]),
+        )
+        assert cut.ids == whole.ids
+        assert cut.role_tokens > 0 == whole.role_tokens
+
+
+def test_the_starters_own_template(starter_path: Path, starter_vocabulary: Vocabulary) -> None:
+    made = Prompter(load_template(None, read_header(starter_path)), starter_vocabulary)
+    prompt = made.build([*ROLE, user("Hi")])
+    assert text_of(starter_vocabulary, prompt.ids) == (
+        f"<|im_start|>system\n{ROLE[0].text}<|im_end|>\n<|im_start|>assistant\n{ROLE[1].text}<|im_end|>\n"
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert text_of(starter_vocabulary, prompt.ids[prompt.role_tokens :]).startswith("Hi<|im_end|>")
+    assert not made.opens_thinking
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_was_read_is_never_read_again(
@@ -209,9 +249,6 @@ def test_role_tokens_do_not_depend_on_the_user(
     assert made.build([user("x")]).role_tokens == 0
 
 
-# -- the beginning ----------------------------------------------------------------------------------------------------
-
-
 def test_exactly_one_bos_where_the_vocabulary_wants_one(vocabulary_named: Named) -> None:
     for vocabulary_name, name, begins in [
         ("llama-bpe", "llama-3", True),  # the template writes it
@@ -235,99 +272,6 @@ def test_no_space_slips_in_between_chunks(vocabulary_named: Named) -> None:
         "\n\n### Instruction:\nHi\n\n### Response:\nYes</s> \n\n### Instruction:\nSo?\n\n### Response:\n"
     )
     assert "  " not in text
-
-
-# -- forms ------------------------------------------------------------------------------------------------------------
-
-
-def said(made: Prompter, vocabulary: Vocabulary, *messages: Message, **options: bool) -> str:
-    return text_of(vocabulary, made.build(messages, **options).ids)
-
-
-@pytest.fixture
-def gemma(vocabulary_named: Named) -> Prompter:
-    return named("gemma", vocabulary_named("gemma-4"))
-
-
-def test_without_a_system_role_it_goes_to_the_first_user(gemma: Prompter, vocabulary_named: Named) -> None:
-    text = said(gemma, vocabulary_named("gemma-4"), ROLE[0], user(" Hi \n"))
-    expected = f"<bos><start_of_turn>user\n{ROLE[0].text}\n\nHi<end_of_turn>\n<start_of_turn>model\n"
-    assert text == expected
-
-
-def test_a_greeting_first_gets_somebody_to_answer(gemma: Prompter, vocabulary_named: Named) -> None:
-    text = said(gemma, vocabulary_named("gemma-4"), *ROLE, user("Hi"))
-    assert text.startswith(
-        f"<bos><start_of_turn>user\n{ROLE[0].text}\n\n{OPENER}<end_of_turn>\n<start_of_turn>model\nGood day."
-    )
-    without = said(gemma, vocabulary_named("gemma-4"), ROLE[1], user("Hi"))
-    assert without.startswith(f"<bos><start_of_turn>user\n{OPENER}<end_of_turn>")
-
-
-def test_a_greeting_after_examples_is_no_second_answer(gemma: Prompter, vocabulary_named: Named) -> None:
-    examples = (Message("user", "Q", block="example"), Message("assistant", "R", block="example"))
-    text = said(gemma, vocabulary_named("gemma-4"), ROLE[0], *examples, ROLE[1], user("Hi"))
-    assert (
-        f"model\nR<end_of_turn>\n<start_of_turn>user\n{OPENER}<end_of_turn>\n<start_of_turn>model\nGood day."
-        in text
-    )
-
-
-def test_neighbours_are_merged_where_turns_alternate(gemma: Prompter, vocabulary_named: Named) -> None:
-    vocabulary = vocabulary_named("gemma-4")
-    answers = (reply(vocabulary, "One."), Message("assistant", "Two."))
-    text = said(gemma, vocabulary, user("A"), user("B"), *answers, user("C"))
-    assert "user\nA\n\nB<end_of_turn>" in text
-    assert "model\n One.\n\nTwo.<end_of_turn>" in text
-
-
-def test_neighbours_stay_apart_where_they_may(chatml: Prompter, starter_vocabulary: Vocabulary) -> None:
-    text = said(chatml, starter_vocabulary, user("A"), user("B"))
-    assert "user\nA<|im_end|>\n<|im_start|>user\nB<|im_end|>\n" in text
-
-
-def test_notes_and_summaries_find_a_place(gemma: Prompter, chatml: Prompter, vocabulary_named: Named) -> None:
-    vocabulary = vocabulary_named("gemma-4")
-    summary = Message("system", "They met.", block="summary")
-    note = Message("system", "It rains.", block="note")
-    talk = (ROLE[0], summary, user("A"), Message("assistant", "B"), note, user("C"), note)
-    assert f"{ROLE[0].text}\n\nThey met.\n\nA<end_of_turn>" in said(gemma, vocabulary, *talk)
-    assert "user\nIt rains.\n\nC\n\nIt rains.<end_of_turn>" in said(gemma, vocabulary, *talk)
-    prompt = gemma.build(talk)
-    assert text_of(vocabulary, prompt.ids[: prompt.role_tokens]).endswith(f"{ROLE[0].text}\n\n")
-
-
-def test_somebody_always_asks(chatml: Prompter, gemma: Prompter, starter_vocabulary: Vocabulary) -> None:
-    end = "<|im_end|>\n<|im_start|>assistant\n"
-    assert said(chatml, starter_vocabulary).endswith(f"user\n{OPENER}{end}")
-    assert said(chatml, starter_vocabulary, *ROLE).endswith(f"user\n{GO_ON}{end}")
-    assert said(chatml, starter_vocabulary, ROLE[0]).endswith(f"user\n{OPENER}{end}")
-    assert gemma.build([ROLE[0]]).role_tokens > 0
-    assert chatml.count([]) == []
-
-
-def test_continue_last_ends_behind_the_reply(chatml: Prompter, starter_vocabulary: Vocabulary) -> None:
-    asked = chatml.build([*ROLE, user("Hi")]).ids
-    answer = reply(starter_vocabulary, "I was about to")
-    assert chatml.build([*ROLE, user("Hi"), answer], continue_last=True).ids == (*asked, *answer.token_ids)
-    typed = Message("assistant", "I was about to")
-    assert said(chatml, starter_vocabulary, user("Hi"), typed, continue_last=True).endswith(
-        "assistant\nI was about to"
-    )
-    assert said(chatml, starter_vocabulary, *ROLE, continue_last=True).endswith(ROLE[1].text)
-    assert chatml.build([user("Hi")], continue_last=True) == chatml.build([user("Hi")])
-
-
-def test_foreign_ids_are_not_used(chatml: Prompter, starter_vocabulary: Vocabulary) -> None:
-    foreign = Message("assistant", "Said elsewhere", token_ids=(starter_vocabulary.size + 7,))
-    assert "Said elsewhere" in said(chatml, starter_vocabulary, user("Hi"), foreign, user("So"))
-
-
-def test_costs_are_where_the_words_are(chatml: Prompter) -> None:
-    costs = chatml.count([user("a"), Message("assistant", "word " * 100), user("b")])
-    assert costs[1] > 90
-    assert costs[0] < 30
-    assert costs[2] < 30
 
 
 def test_turn_ends_stop_the_reply(starter_vocabulary: Vocabulary, vocabulary_named: Named) -> None:
