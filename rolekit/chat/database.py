@@ -97,6 +97,7 @@ def _try(path: Path) -> tuple[sqlite3.Connection | None, str]:
         on_failure.callback(connection.close)
         try:
             connection.row_factory = sqlite3.Row
+            connection.text_factory = _text
             fault = _fault(connection, path)
             if not fault:
                 _use_wal(connection)
@@ -108,16 +109,21 @@ def _try(path: Path) -> tuple[sqlite3.Connection | None, str]:
             if not _is_damage(error):
                 raise
             fault = str(error)
+        except UnicodeDecodeError:
+            fault = "its names are not text"
     return None, fault
 
 
 def _fault(connection: sqlite3.Connection, path: Path) -> str:
-    if schema.is_foreign(connection):
-        return "it belongs to another program"
+    """What is wrong with the file, or "". A search index that met damage is made anew on the way."""
+    if fault := schema.fault(connection):
+        return fault
     suspected = _suspicion(path)
     if path.stat().st_size > _ALWAYS_CHECKED_BYTES and not suspected.exists():
         return ""
     found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if found == "ok" and suspected.exists() and schema.user_version(connection) == schema.VERSION:
+        schema.rebuild_index(connection)
     suspected.unlink(missing_ok=True)
     return "" if found == "ok" else " ".join(found.split())
 
@@ -135,6 +141,11 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         time.sleep(0.02)
 
 
+def _text(raw: bytes) -> str:
+    """Text as it stands on disk; a damaged byte in it must not hide the rest."""
+    return raw.decode("utf-8", "replace")
+
+
 def _suspicion(path: Path) -> Path:
     """The empty file that asks for a check of the database when it is opened next."""
     return path.with_name(f"{path.name}.check")
@@ -145,7 +156,9 @@ def _code(error: sqlite3.Error) -> str:
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    return _code(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+    if _code(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return True
+    return any(words in str(error) for words in ("malformed", "unsupported file format"))
 
 
 @contextmanager
@@ -167,7 +180,7 @@ def _explained(path: Path) -> Iterator[None]:
         if _is_damage(error):
             with suppress(OSError):
                 _suspicion(path).touch()
-            advice = "Start rolekit again: it sets the file aside and rescues what can be read."
+            advice = "Start rolekit again: it mends the file, or sets it aside and rescues what can be read."
             raise RolekitError(f"The chats in {path} are damaged ({error}).", advice) from error
         if "fts5" in str(error) or "trigram" in str(error):
             version = sqlite3.sqlite_version

@@ -100,7 +100,7 @@ def _readable(source: sqlite3.Connection, query: str) -> Iterator[sqlite3.Row]:
     """Rows until the first that cannot be read."""
     try:
         yield from source.execute(query)
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         return
 
 

@@ -75,11 +75,20 @@ def user_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def is_foreign(connection: sqlite3.Connection) -> bool:
-    """Whether the file has tables that rolekit did not make."""
-    return user_version(connection) == 0 and bool(
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    )
+def fault(connection: sqlite3.Connection) -> str:
+    """What is wrong with the tables themselves; "" if nothing is, or a newer rolekit made them."""
+    made = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master")}
+    version = user_version(connection)
+    if version == 0 and made:
+        return "it belongs to another program"
+    if version == VERSION and not made.issuperset(_TABLES):
+        return "its tables are not as they should be"
+    return ""
+
+
+def rebuild_index(connection: sqlite3.Connection) -> None:
+    """Make the search index anew from the messages."""
+    connection.execute("INSERT INTO node_text(node_text) VALUES ('rebuild')")
 
 
 def prepare(connection: sqlite3.Connection) -> None:

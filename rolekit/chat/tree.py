@@ -14,6 +14,7 @@ from rolekit.messages import Speaker, Stats, StopReason
 State = Literal["complete", "streaming", "stopped"]
 
 _ID_TYPE = "I"
+_SPEAKERS = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,11 @@ def node_from_row(row: sqlite3.Row, versions: Sequence[int]) -> Node:
         node_id,
         conversation,
         parent,
-        speaker,
-        text,
+        speaker if speaker in _SPEAKERS else "system",
+        str(text),
         unpack_ids(ids),
         vocabulary,
-        "stopped" if state == "streaming" else state,
+        "complete" if state == "complete" else "stopped",
         reason,
         unpack_stats(stats),
         at,
@@ -107,7 +108,7 @@ def pack_ids(token_ids: Sequence[int]) -> bytes:
 
 def unpack_ids(blob: bytes) -> tuple[int, ...]:
     """The reverse of pack_ids."""
-    if not blob:
+    if not isinstance(blob, bytes):  # a damaged file may hold anything
         return ()
     ids = array(_ID_TYPE)
     ids.frombytes(blob[: len(blob) // ids.itemsize * ids.itemsize])
@@ -120,8 +121,11 @@ def pack_stats(stats: Stats | None) -> str:
 
 
 def unpack_stats(text: str) -> Stats | None:
-    """The reverse of pack_stats."""
-    return Stats(**json.loads(text)) if text else None
+    """The reverse of pack_stats; None also for a damaged text."""
+    try:
+        return Stats(**json.loads(text)) if text else None
+    except (ValueError, TypeError):
+        return None
 
 
 def storable(text: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,19 @@ async def test_damage_met_in_use_is_told_and_mended_at_the_next_start(begin, tal
         assert "messages were rescued" in opened.notice
     with Store() as opened:
         assert opened.notice == ""
+
+
+async def test_a_damaged_search_index_is_made_anew(begin, talk, store, home):
+    path, _ = await a_saved_chat(begin, talk, store)
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE node_text_data SET block = x'ffffffffffffffff' WHERE id > 10")
+    file.close()
+    with Store() as opened, pytest.raises(RolekitError, match="Start rolekit again"):
+        opened.search("message")
+    with Store() as opened:
+        assert opened.notice == ""
+        assert len(opened.search("message", limit=100)) == 60
+    assert set_aside(home) == []
 
 
 @pytest.mark.parametrize("keep", [1, 100, PAGE, 3 * PAGE, 10 * PAGE + 17])
@@ -292,3 +307,27 @@ async def test_a_second_process_s_turn_becomes_a_branch_not_a_loss(begin, talk, 
     assert [node.text for node in mine.path][3:] == ["from here", "a"]
     assert mine.swipe(-1, mine.path[3].id)
     assert [node.text for node in mine.path][3:] == ["from there", "b"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_random_damage_never_stops_the_program(begin, talk, store, home, seed):
+    path, _ = await a_saved_chat(begin, talk, store, turns=12)
+    damage = random.Random(seed)
+    content = bytearray(path.read_bytes())
+    for _ in range(damage.choice([1, 3, 20])):
+        at = damage.randrange(len(content))
+        length = damage.choice([1, 16, 600])
+        content[at : at + length] = damage.randbytes(length)
+    path.write_bytes(content)
+    with Store() as opened:
+        for info in opened.conversations():
+            assert all(node.text is not None for node in opened.path(info.id))
+            assert len(opened.all_nodes(info.id)) <= 25
+        with suppress(RolekitError):  # the index may be what was hit; the next start makes it anew
+            opened.search("message")
+        fresh = opened.create(role_slug="a", role_name="A", user="u")
+        assert opened.conversation(fresh.id).role_slug == "a"
+    with Store() as opened:
+        opened.search("message")
+    if aside := set_aside(home):
+        assert (home / aside[0]).read_bytes() == content
