@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from textual.content import Content
 
-from rolekit.text import sanitize
+from rolekit.tui.safe import plain
 
 Kind = Literal["prose", "heading", "quote", "item", "code", "rule"]
 
@@ -37,7 +37,7 @@ def blocks(text: str) -> list[Block]:
         ["html_block", "html_inline", "reference", "autolink", "image", "link", "entity", "lheading", "code"]
     )
     parser.enable("strikethrough")
-    clean = sanitize(text)
+    clean = plain(text)
     return _merged(_blocks(parser.parse(clean))) or [Block("prose", Content(clean))]
 
 

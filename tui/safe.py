@@ -9,9 +9,14 @@ from rolekit.errors import RolekitError
 from rolekit.text import one_line, sanitize
 
 
+def plain(text: str) -> str:
+    """The text as it may be drawn, several lines allowed; tabs become blanks, for Textual measures them wrongly."""
+    return sanitize(text).expandtabs(4)
+
+
 def content(text: str, style: str = "") -> Content:
-    """The text as it may be drawn, several lines allowed."""
-    return Content.styled(sanitize(text), style) if style else Content(sanitize(text))
+    """What plain() gives, ready to be drawn in a style."""
+    return Content.styled(plain(text), style) if style else Content(plain(text))
 
 
 def line(text: str, style: str = "", limit: int = 80) -> Content:

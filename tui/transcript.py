@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -94,6 +95,7 @@ class Transcript(VerticalScroll):
         self._frame: Timer | None = None
         self._keep: tuple[Turn, int] | None = None
         self._following = True
+        self._change = asyncio.Lock()
         self._chosen: Turn | None = None
 
     @property
@@ -109,12 +111,19 @@ class Transcript(VerticalScroll):
         """Show another conversation, at its end."""
         self._drop_frame()
         self._names, self._fold, self._reply, self._chosen = names, None, None, None
-        self._messages = list(nodes)
-        await self._mount_window(max(0, len(nodes) - FIRST_TURNS))
+        async with self._change:
+            self._messages = list(nodes)
+            await self._mount_window(max(0, len(nodes) - FIRST_TURNS))
         self._follow_on()
 
     async def sync(self, nodes: Sequence[Node]) -> None:
         """Show the path as it is now, touching only what has changed."""
+        async with self._change:
+            await self._sync(nodes)
+        if self.has_focus and self._chosen is None and self.turns:
+            self._choose(self.turns[-1])
+
+    async def _sync(self, nodes: Sequence[Node]) -> None:
         live = [turn for turn in self.turns if turn is not self._reply]
         at_end = self._first + len(live) >= len(self._messages)
         self._messages = list(nodes)
@@ -139,8 +148,6 @@ class Transcript(VerticalScroll):
             await self.mount_all(map(self._turn, fresh), before=self._reply)
             await self._trim_top()
             await self._place_fold()
-        if self.has_focus and self._chosen is None and self.turns:
-            self._choose(self.turns[-1])
 
     async def set_fold(self, turns: int, before: int) -> None:
         """Draw the fold line above the message with id before; 0 turns take it away."""
@@ -185,7 +192,8 @@ class Transcript(VerticalScroll):
     async def follow(self) -> None:
         """Go to the newest message and stay there."""
         if self._last < len(self._messages) and self._reply is None:
-            await self._mount_window(max(0, len(self._messages) - FIRST_TURNS))
+            async with self._change:
+                await self._mount_window(max(0, len(self._messages) - FIRST_TURNS))
         self._follow_on()
 
     @property
@@ -239,27 +247,30 @@ class Transcript(VerticalScroll):
         elif new_value > old_value and not complete and new_value > self.max_scroll_y - self.size.height:
             self._page_newer()
 
-    @work(exclusive=True, group="page")
+    @work(group="page")
     async def _page_older(self) -> None:
-        begin = max(0, self._first - PAGE_TURNS)
-        fresh, self._first = self._messages[begin : self._first], begin
-        self._hold()
-        with self.app.batch_update():
-            await self.mount_all(map(self._turn, fresh), before=self.turns[0])
-            if self._reply is None:
-                await self._remove(self.turns[LIVE_TURNS:])
-            await self._place_fold()
+        async with self._change:
+            begin = max(0, self._first - PAGE_TURNS)
+            fresh, self._first = self._messages[begin : self._first], begin
+            self._hold()
+            with self.app.batch_update():
+                await self.mount_all(map(self._turn, fresh), before=self.turns[0])
+                if self._reply is None:
+                    await self._remove(self.turns[LIVE_TURNS:])
+                await self._place_fold()
+        self.call_after_refresh(self._release)
 
-    @work(exclusive=True, group="page")
+    @work(group="page")
     async def _page_newer(self) -> None:
-        begin = self._last
-        self._hold()
-        with self.app.batch_update():
-            await self.mount_all(
-                map(self._turn, self._messages[begin : begin + PAGE_TURNS]), before=self._reply
-            )
-            await self._trim_top()
-            await self._place_fold()
+        async with self._change:
+            begin = self._last
+            fresh = self._messages[begin : begin + PAGE_TURNS]
+            self._hold()
+            with self.app.batch_update():
+                await self.mount_all(map(self._turn, fresh), before=self._reply)
+                await self._trim_top()
+                await self._place_fold()
+        self.call_after_refresh(self._release)
 
     def _hold(self) -> None:
         """Keep the topmost visible message where it is through the next layout."""
@@ -267,7 +278,6 @@ class Transcript(VerticalScroll):
         visible = [turn for turn in self.turns if turn.virtual_region.bottom > top]
         if visible:
             self._keep = (visible[0], visible[0].virtual_region.y - top)
-            self.call_after_refresh(self._release)
 
     def _release(self) -> None:
         """Once the layout is done: scroll freely again, and let the scrollbar know."""
@@ -348,7 +358,8 @@ class Transcript(VerticalScroll):
         """Go to the oldest message."""
         self._following = False
         if self._first > 0 and self._reply is None:
-            await self._mount_window(0)
+            async with self._change:
+                await self._mount_window(0)
         self.scroll_home(animate=False)
 
     async def action_follow(self) -> None:
