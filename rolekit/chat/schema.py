@@ -77,8 +77,13 @@ def user_version(connection: sqlite3.Connection) -> int:
 
 def fault(connection: sqlite3.Connection) -> str:
     """What is wrong with the tables themselves; "" if nothing is, or a newer rolekit made them."""
-    made = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master")}
-    version = user_version(connection)
+    connection.execute("BEGIN")  # another process may be making them just now: see all of it or nothing
+    try:
+        made = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master")}
+        version = user_version(connection)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     if version == 0 and made:
         return "it belongs to another program"
     if version == VERSION and not made.issuperset(_TABLES):
