@@ -129,20 +129,23 @@ class Batch:
         self._running[sequence] = _Running(job, draft, sampler, time.perf_counter(), reused, rest)
 
     def _step(self, context: Context) -> None:
-        """One decode: the next token of every sequence that speaks, and a part of the prompts being read."""
+        """A part of each prompt being read, and the next token of every sequence that speaks.
+
+        Prompts are read one at a time: llama.cpp would cut a joint batch into pieces of equal length, and then
+        the bits, and in time the words, would depend on the neighbours.
+        """
+        for sequence, running in self._running.items():
+            if len(running.pending) > 1:
+                count = min(context.chunk_tokens, self._unbroken(running))
+                context.decode([(running.pending.popleft(), sequence, False) for _ in range(count)])
         rows: list[Row] = []
         for sequence, running in self._running.items():
             running.row = -1
             if len(running.pending) == 1:
                 running.row = len(rows)
                 rows.append((running.pending.popleft(), sequence, True))
-        free = context.chunk_tokens - len(rows)
-        for sequence, running in self._running.items():
-            if running.row < 0 and free > 0:
-                count = min(free, self._unbroken(running))
-                rows += [(running.pending.popleft(), sequence, False) for _ in range(count)]
-                free -= count
-        context.decode(rows)
+        if rows:
+            context.decode(rows)
 
     @staticmethod
     def _unbroken(running: _Running) -> int:

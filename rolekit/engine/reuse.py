@@ -42,6 +42,7 @@ class KvKeeper:
         self._snapshots = snapshots
         self._constants = {**constants, "library": llama_cpp.__version__, "llama.cpp": _library_version()}
         self._held = _Held()
+        self._owed: int | None = None
         self._waiting: list[tuple[str, dict[str, str], list[int], bytearray]] = []
 
     def begin(
@@ -51,6 +52,7 @@ class KvKeeper:
 
         Returns how many tokens it holds now, and whether the role block is known on disk.
         """
+        self._owed = None
         made_by = {**self._constants, "adapters": " ".join(adapters)}
         owner = f"chat:{conversation}" if conversation else ""
         if (owner, made_by) != (self._held.owner, self._held.made_by):
@@ -111,14 +113,24 @@ class KvKeeper:
         shared = shared_length(self._context.tokens[0], ids)
         if self._context.model.rolls_back:
             self._context.cut(shared)
-        self._held.saved_tokens = min(self._held.saved_tokens, len(self._context.tokens[0]))
+        held = len(self._context.tokens[0])
+        self._held.saved_tokens = min(self._held.saved_tokens, held)
+        # A reply that was cut off ends in a token that nobody needed to evaluate so far.
+        self._owed = ids[-1] if held == shared == len(ids) - 1 else None
 
     def flush(self) -> None:
         """Write what is waiting, and the conversation if much has been added since it was last saved."""
+        self._pay()
         tokens = len(self._context.tokens[0])
         if tokens - self._held.saved_tokens >= max(_SAVE_TOKENS, tokens // 4):
             self._set_aside()
         self._write()
+
+    def _pay(self) -> None:
+        """Evaluate the one token of the conversation that is missing, so that the next turn need not."""
+        if self._owed is not None:
+            self._context.append(self._owed)
+            self._owed = None
 
     def _write(self) -> None:
         for owner, made_by, ids, state in self._waiting:
@@ -135,6 +147,7 @@ class KvKeeper:
 
     def close(self) -> None:
         """Save the conversation and all that is waiting."""
+        self._pay()
         self._set_aside()
         self._write()
 
