@@ -16,11 +16,21 @@ from rolekit.tui.composer import Composer
 from rolekit.tui.drafts import Drafts
 from rolekit.tui.status import Hints
 
-_KEYS = (
+Keys = tuple[tuple[str, str], ...]
+"""Keys and what they do."""
+
+_KEYS: Keys = (
     ("Enter", "send"), ("Esc", "stop"), ("^R", "again"), ("←→", "versions"), ("/", "commands"), ("F1", "help"),
     ("↑", "edit"), ("^J", "newline"), ("F2", "roles"), ("^B", "chats"),
 )  # fmt: skip
-_EDIT_KEYS = (("Enter", "keep as a new version"), ("Esc", "leave it as it was"), ("^J", "newline"))
+_EDIT_KEYS: Keys = (("Enter", "keep as a new version"), ("Esc", "leave it as it was"), ("^J", "newline"))
+READING_KEYS: Keys = (
+    ("↑↓", "choose"), ("←→", "versions"), ("e", "edit"), ("r", "again"), ("p", "pin"), ("d", "delete"), ("y", "copy"),
+    ("Esc", "back"), ("F1", "help"),
+)  # fmt: skip
+LIST_KEYS: Keys = (
+    ("Enter", "open"), ("n", "new chat"), ("r", "rename"), ("/", "search"), ("Esc", "back"), ("F1", "help"),
+)  # fmt: skip
 _DRAFT_SECONDS = 0.5
 
 
@@ -45,7 +55,7 @@ class ComposeBox(Vertical):
 
     def on_mount(self) -> None:
         """Show the keys."""
-        self._show_keys()
+        self.show_keys()
 
     @property
     def composer(self) -> Composer:
@@ -58,7 +68,7 @@ class ComposeBox(Vertical):
         self._key, self.editing = conversation, None
         self.composer.put(self._drafts.get(conversation))
         self.composer.invite(invitation)
-        self._show_keys()
+        self.show_keys()
 
     def keep(self) -> None:
         """Put what is typed on disk."""
@@ -87,16 +97,17 @@ class ComposeBox(Vertical):
         self.editing = node
         self.composer.put(node.text)
         self.composer.focus()
-        self._show_keys()
+        self.show_keys()
 
     def end_edit(self) -> None:
         """Go back to the message that was being written before."""
         self.editing = None
         self.composer.put(self._drafts.get(self._key))
-        self._show_keys()
+        self.show_keys()
 
-    def _show_keys(self) -> None:
-        self.query_one(Hints).keys = _EDIT_KEYS if self.editing is not None else _KEYS
+    def show_keys(self, keys: Keys | None = None) -> None:
+        """Show the keys of what has the focus; without any, those of writing or rewording."""
+        self.query_one(Hints).keys = keys or (_EDIT_KEYS if self.editing is not None else _KEYS)
 
     @on(TextArea.Changed)
     def _typed(self) -> None:

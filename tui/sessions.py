@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -143,11 +144,14 @@ class Sessions(Vertical):
         return options or [Option(Content.styled("Nothing found.", "$quiet"), id=_EMPTY, disabled=True)]
 
     def _row(self, info: ConversationInfo) -> Content:
+        """The title, whose it is if that is another role, and how many messages."""
         mark = "› " if info.id == self._current else "  "
         number = f" {info.messages}"
-        other = "" if info.role_slug == self._role else f" · {info.role_name}"
-        title = cells(f"{info.title or info.role_name}{other}", _WIDTH - 4 - len(number))
-        return Content.assemble((mark, "$primary"), title, (number, "$quiet"))
+        other = "" if info.role_slug == self._role else f" · {one_line(info.role_name, 14)}"
+        room = _WIDTH - 4 - cell_len(number) - cell_len(other)
+        title = cells(info.title or info.role_name, room).rstrip()
+        filled = cells(f"{title}{other}", _WIDTH - 4 - cell_len(number))
+        return Content.assemble((mark, "$primary"), filled, (number, "$quiet"))
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:

@@ -197,3 +197,9 @@ def drive() -> Callable[..., AbstractAsyncContextManager[Hand]]:
 def steady() -> type[SteadyBackend]:
     """The backend that can be held in the middle of a reply."""
     return SteadyBackend
+
+
+@pytest.fixture
+def hand_of() -> Callable[[Pilot[None]], Hand]:
+    """A person at the keyboard of an app that something else runs (the snapshot tool)."""
+    return Hand
