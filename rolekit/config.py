@@ -41,7 +41,7 @@ def load_config(path: Path | None = None) -> Config:
 
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Config()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RolekitError(f"The settings in {path} cannot be read: {error}.", "Correct or remove it.") from error

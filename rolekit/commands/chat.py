@@ -10,7 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from rolekit.commands.opening import ModelChoice, chat_options, lines_of, open_backend, quiet_broken_pipe
+from rolekit.commands.opening import (
+    ModelChoice,
+    chat_options,
+    lines_of,
+    open_backend,
+    open_backend_aside,
+    quiet_broken_pipe,
+)
 from rolekit.config import Config, load_config
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend
@@ -192,7 +199,7 @@ class _Face:
         with Store() as store:
             if store.notice:
                 print(f"rolekit: {store.notice}", file=sys.stderr)
-            backend = open_backend(self.choice, self.config)
+            backend = open_backend_aside(self.choice, self.config)
             session = None
             try:
                 role, slug = self.entry.loaded(), self.entry.slug

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,12 @@ class ModelChoice:
     context_tokens: int = 0
     threads: int = 0
     chat_template: str | None = None
+
+
+def open_backend_aside(choice: ModelChoice, config: Config) -> Backend:
+    """open_backend in a thread of its own, so that Ctrl+C is not lost in a callback of llama.cpp's loader."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(open_backend, choice, config).result()
 
 
 def open_backend(choice: ModelChoice, config: Config) -> Backend:

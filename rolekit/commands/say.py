@@ -25,12 +25,21 @@ async def stream_reply(
 ) -> Reply:
     """The finished reply of one turn, written piece by piece as it comes. Ctrl+C stops it and keeps what came."""
     loop = asyncio.get_running_loop()
+    wanted = True
+
+    def stop() -> None:
+        nonlocal wanted
+        wanted = False
+        session.stop()
+
     with suppress(NotImplementedError):  # Windows: Ctrl+C then cancels the task instead
-        loop.add_signal_handler(signal.SIGINT, session.stop)
+        loop.add_signal_handler(signal.SIGINT, stop)
     reply: Reply | None = None
     try:
         async with aclosing(turn) as events:
             async for event in events:
+                if not wanted:  # again, for a Ctrl+C that came before the turn had begun
+                    session.stop()
                 if isinstance(event, Piece):
                     write(sanitize(event.text))
                 elif isinstance(event, Folded):

@@ -45,6 +45,7 @@ def tiny_gguf(path: Path, kib: int = 3000) -> bytes:
 class Hub:
     """The server's state: its files, what it should do wrong, and what it was asked."""
 
+    repo: str = "good/model"
     files: dict[str, bytes] = field(default_factory=dict)
     break_after: list[int] = field(default_factory=list)
     """Bytes after which the next transfers break off, one entry a transfer; -1 sends the whole file."""
@@ -94,10 +95,10 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.transfer(hub.files[path.removeprefix("/cdn/")])
             elif hub.status:
                 self.reply(hub.status[0], {"X-Error-Code": hub.status[1]}, b"", body)
-            elif path.startswith("/api/models/good/model"):
+            elif path.startswith(f"/api/models/{hub.repo}"):
                 content = json.dumps(self.listing()).encode()
                 self.reply(200, {"Content-Type": "application/json"}, content, body)
-            elif path.startswith("/good/model/resolve/"):
+            elif path.startswith(f"/{hub.repo}/resolve/"):
                 name = path.split("/", 5)[5]
                 hub.tokens_on_the_hub.append(self.headers.get("Authorization", ""))
                 content = hub.files[name]
@@ -124,7 +125,7 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 return {"rfilename": name} | known
 
             siblings = [entry(name, content) for name, content in hub.files.items()]
-            return {"id": "good/model", "sha": COMMIT, "siblings": [{"rfilename": "README.md"}, *siblings]}
+            return {"id": hub.repo, "sha": COMMIT, "siblings": [{"rfilename": "README.md"}, *siblings]}
 
         def transfer(self, content: bytes) -> None:
             asked = self.headers.get("Range", "")
@@ -491,3 +492,18 @@ def test_a_terminal_sees_a_bar_and_ctrl_c_keeps_what_came(hub: Hub, content: byt
     hub.ranges.clear()
     assert rolekit("models", "pull", "hf:good/model").returncode == 0
     assert hub.ranges == [f"bytes={half}-"]
+
+
+def test_the_readme_s_download_commands_work(hub: Hub, content: bytes, home: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    commands = [line.split() for line in readme.splitlines() if line.startswith("rolekit") and "hf:" in line]
+    assert [words[:3] for words in commands] == [
+        ["rolekit", "models", "pull"],
+        ["rolekit", "models", "default"],
+    ]
+    owner, name, file = commands[0][3].removeprefix("hf:").split("/")
+    hub.repo, hub.files = f"{owner}/{name}", {file: content}
+    for words in commands:
+        done = rolekit(*words[1:])
+        assert done.returncode == 0, done.stderr
+    assert (home / "models" / owner / name / file).read_bytes() == content
