@@ -42,6 +42,7 @@ class PromptMaker:
             prompter.stop_texts,
             opens_thinking=prompter.opens_thinking and think and not request.continue_last,
             role_names=() if request.continue_last else request.role_names,
+            after=request.messages[-1].text if request.continue_last and request.messages else "",
         )
 
 

@@ -128,6 +128,7 @@ async def test_continuing_goes_on_where_the_reply_was_cut_off(opened: Open) -> N
         start = await answer(backend, request(USER, max_tokens=12))
         rest = await answer(backend, request(USER, said(start), max_tokens=12, continue_last=True))
         assert start.token_ids + rest.token_ids == whole.token_ids
+        assert start.text + rest.text == whole.text
         assert rest.stats.evaluated_tokens <= 2
 
 
