@@ -200,6 +200,8 @@ class _Face:
             if store.notice:
                 print(f"rolekit: {store.notice}", file=sys.stderr)
             backend = open_backend_aside(self.choice, self.config)
+            if self.choice.context_tokens and (notice := getattr(backend, "notice", "")):
+                print(f"rolekit: {notice}", file=sys.stderr)
             session = None
             try:
                 role, slug = self.entry.loaded(), self.entry.slug
