@@ -25,7 +25,7 @@ from rolekit.text import count, one_line, sanitize, size
 from rolekit.tui import facts
 from rolekit.tui.ask import AskScreen
 from rolekit.tui.commands import run_command
-from rolekit.tui.compose_box import LIST_KEYS, READING_KEYS, ComposeBox
+from rolekit.tui.compose_box import LIST_KEYS, READING_KEYS, SEARCH_KEYS, ComposeBox
 from rolekit.tui.composer import LONGEST_MESSAGE
 from rolekit.tui.drafts import Drafts
 from rolekit.tui.model import Model
@@ -301,9 +301,8 @@ class ChatScreen(Screen[None]):
 
     def on_descendant_focus(self) -> None:
         """Show the keys of what has the focus."""
-        around = self.focused.ancestors_with_self if self.focused else []
-        keys = READING_KEYS if self.transcript in around else None
-        self.box.show_keys(LIST_KEYS if self.query_one(Sessions) in around else keys)
+        keys = {"transcript": READING_KEYS, "find": SEARCH_KEYS, "conversations": LIST_KEYS}
+        self.box.show_keys(keys.get(self.focused.id or "") if self.focused else None)
 
     @on(facts.Left)
     def _left(self) -> None:

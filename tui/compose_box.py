@@ -25,12 +25,19 @@ _KEYS: Keys = (
 )  # fmt: skip
 _EDIT_KEYS: Keys = (("Enter", "keep as a new version"), ("Esc", "leave it as it was"), ("^J", "newline"))
 READING_KEYS: Keys = (
-    ("↑↓", "choose"), ("←→", "versions"), ("e", "edit"), ("r", "again"), ("p", "pin"), ("d", "delete"), ("y", "copy"),
-    ("Esc", "back"), ("F1", "help"),
+    ("↑↓", "choose"), ("←→", "versions"), ("e", "edit"), ("r", "again"), ("p", "pin"), ("d", "delete"), ("Esc", "back"),
+    ("y", "copy"), ("F1", "help"),
 )  # fmt: skip
 LIST_KEYS: Keys = (
     ("Enter", "open"), ("n", "new chat"), ("r", "rename"), ("/", "search"), ("Esc", "back"), ("F1", "help"),
 )  # fmt: skip
+SEARCH_KEYS: Keys = (
+    ("type", "search"),
+    ("↓", "list"),
+    ("Enter", "open the first"),
+    ("Esc", "back"),
+    ("F1", "help"),
+)
 _DRAFT_SECONDS = 0.5
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -61,7 +63,7 @@ class Turn(Vertical):
         if self._streaming:
             yield Static(_CURSOR, classes="prose", markup=False)
         else:
-            yield from map(_widget, self._blocks())
+            yield from _widgets(self._blocks())
         self._mark()
 
     def stream(self, text: str) -> None:
@@ -99,7 +101,7 @@ class Turn(Vertical):
             return
         with self.app.batch_update():
             await body.remove()
-            await self.mount_all(map(_widget, found))
+            await self.mount_all(_widgets(found))
 
     def _mark(self) -> None:
         node = self.node
@@ -118,6 +120,16 @@ class Turn(Vertical):
         ]
         versions = f"‹ {node.version} of {node.versions} ›" if node.versions > 1 else ""
         self._head.show("".join(f" · {word}" for word in words), versions)
+
+
+def _widgets(found: list[Block]) -> Iterator[Widget]:
+    """The blocks as widgets, a blank line between them except within a list."""
+    before: Block | None = None
+    for block in found:
+        widget = _widget(block)
+        widget.set_class(before is not None and (block.kind, before.kind) != ("item", "item"), "-spaced")
+        yield widget
+        before = block
 
 
 def _widget(block: Block) -> Widget:

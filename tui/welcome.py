@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Vertical
-from textual.content import Content
+from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from rolekit.roles.role import Role
@@ -27,14 +26,18 @@ def openers(role: Role) -> tuple[str, ...]:
     return tuple([*own, *general][:OPENERS])
 
 
-class Opening(Static):
+class Opening(Horizontal):
     """One of the three; a click begins with it."""
 
     def __init__(self, number: int, text: str) -> None:
-        super().__init__(
-            Content.assemble((f"{number + 1}  ", "bold $primary"), line(text, limit=200)), markup=False
-        )
+        super().__init__()
         self._number = number
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        """The key at the left, the words beside it."""
+        yield Static(line(f"{self._number + 1}"), classes="key", markup=False)
+        yield Static(line(self._text, limit=200), markup=False)
 
     def on_click(self, event: events.Click) -> None:
         """Say it."""

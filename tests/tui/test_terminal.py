@@ -1,0 +1,161 @@
+"""The real program with the real starter model, in a real pseudo-terminal that a person could sit at."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyte
+import pytest
+
+pytestmark = [pytest.mark.terminal, pytest.mark.model]
+
+COLUMNS, ROWS = 100, 30
+PATIENCE = 240.0
+"""Seconds; a busy machine reads a thousand tokens slowly."""
+
+
+class Terminal:
+    """A program in a pseudo-terminal, and the screen that it draws there."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.screen = pyte.Screen(COLUMNS, ROWS)
+        self._stream = pyte.ByteStream(self.screen)
+        self.raw = b""
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONUTF8": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rolekit", *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    @property
+    def text(self) -> str:
+        """What stands on the screen."""
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self._master, text.encode("utf-8"))
+
+    def paste(self, text: str) -> None:
+        """Paste, as terminals do it (bracketed), reading what the program draws meanwhile."""
+        left = f"\x1b[200~{text}\x1b[201~".encode()
+        os.set_blocking(self._master, False)
+        while left:
+            _, writable, _ = select.select([], [self._master], [], 0.01)
+            if writable:
+                left = left[os.write(self._master, left[:4096]) :]
+            self._draw(0)
+        os.set_blocking(self._master, True)
+
+    def until(self, reached: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Draw what comes until something is so."""
+        end = time.monotonic() + patience
+        while not reached():
+            assert time.monotonic() < end, f"it never came to that:\n{self.text}"
+            self._draw(0.05)
+
+    def shows(self, words: str, patience: float = PATIENCE) -> None:
+        """Wait until the words stand on the screen."""
+        self.until(lambda: words in self.text, patience)
+
+    def quit(self) -> int:
+        """Press Ctrl+Q and wait for the end; returns the exit code."""
+        self.type("\x11")
+        end = time.monotonic() + 60
+        while self.process.poll() is None:
+            assert time.monotonic() < end, f"it does not quit:\n{self.text}"
+            self._draw(0.05)
+        return self.process.returncode
+
+    def _draw(self, seconds: float) -> None:
+        if not select.select([self._master], [], [], seconds)[0]:
+            return
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # the program has gone and its side is closed
+            return
+        self.raw += data
+        self._stream.feed(data)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+
+@pytest.fixture
+def open_terminal(starter_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Start rolekit in a terminal; the starter must be there."""
+    assert starter_path.exists()
+    opened: list[Terminal] = []
+
+    def start(*arguments: str) -> Terminal:
+        terminal = Terminal(*arguments)
+        opened.append(terminal)
+        return terminal
+
+    yield start
+    for terminal in opened:
+        terminal.close()
+
+
+def test_a_conversation_is_held_stopped_and_found_again(open_terminal: Callable[..., Terminal]) -> None:
+    terminal = open_terminal("chat", "--role", "Sherlock", "--seed", "7", "--max-tokens", "160")
+    terminal.shows("basket chair", 60)
+    terminal.shows("smollm2")
+    terminal.type("Who is Mrs Hudson?\r")
+    terminal.shows("  Who is Mrs Hudson?", 30)
+    terminal.shows("is writing")
+    terminal.shows("tok/s")
+    assert "evaluated" in terminal.text
+
+    terminal.type("Tell me the whole story of your life, every case of it.\r")
+    terminal.shows("is writing")
+    terminal.type("\x1b")
+    terminal.shows("· stopped", 60)
+
+    terminal.type("half a thought")
+    terminal.shows("half a thought", 30)
+    assert terminal.quit() == 0
+    assert "Traceback" not in terminal.text
+    assert b"\x1b[?1049l" in terminal.raw
+
+    again = open_terminal("chat", "--role", "Sherlock")
+    again.shows("· stopped", 60)
+    again.shows("the whole story of your life", 30)
+    again.shows("half a thought", 30)
+    again.type("\x02")
+    again.shows("Who is Mrs Hudson?", 30)
+    assert again.quit() == 0
+
+
+def test_a_megabyte_paste_is_one_sentence_and_quick(open_terminal: Callable[..., Terminal]) -> None:
+    terminal = open_terminal("chat", "--role", "Sherlock")
+    terminal.shows("basket chair", 60)
+    terminal.type("kept")
+    terminal.shows("kept", 30)
+    started = time.monotonic()
+    terminal.paste("word " * 200_000)
+    terminal.shows("Nothing was pasted.", 60)
+    assert time.monotonic() - started < 60
+    assert "kept" in terminal.text
+    assert terminal.quit() == 0
