@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -48,6 +48,7 @@ class LocalBackend:
         self._keeper = KvKeeper(context, snapshots, constants)
         self._generator = Generator(context, self._samplers, prompts, self._keeper)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rolekit-engine")
+        self._tidying: Future[None] | None = None
         self._waiting = 0
         self._closed = False
 
@@ -70,7 +71,7 @@ class LocalBackend:
                     yield event
         finally:
             if not self._closed:
-                self._worker.submit(self._tidy)
+                self._tidying = self._worker.submit(self._tidy)
 
     async def generate_batch(
         self, requests: Sequence[Request], *, parallel: int = 16
@@ -110,6 +111,7 @@ class LocalBackend:
         def run() -> None:
             self._waiting -= 1
             try:
+                self._raise_if_tidying_failed()
                 work(emit)
             finally:
                 emit(None)
@@ -138,6 +140,11 @@ class LocalBackend:
         self._context.set_adapters([(adapter.pointer, scale) for adapter, scale in active])
         self._active = active
 
+    def _raise_if_tidying_failed(self) -> None:
+        tidied, self._tidying = self._tidying, None
+        if tidied is not None and tidied.done():
+            tidied.result()
+
     def _tidy(self) -> None:
         """Save what is worth saving, unless somebody is already waiting for the worker."""
         if not self._waiting:
@@ -153,6 +160,7 @@ class LocalBackend:
 
     def _free(self) -> None:
         try:
+            self._raise_if_tidying_failed()
             self._keeper.close()
         finally:
             self._context.close()

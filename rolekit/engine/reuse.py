@@ -128,9 +128,9 @@ class KvKeeper:
 
     def _pay(self) -> None:
         """Evaluate the one token of the conversation that is missing, so that the next turn need not."""
-        if self._owed is not None:
+        if self._owed is not None and len(self._context.tokens[0]) < self._context.size:
             self._context.append(self._owed)
-            self._owed = None
+        self._owed = None
 
     def _write(self) -> None:
         for owner, made_by, ids, state in self._waiting:

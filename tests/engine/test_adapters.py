@@ -171,9 +171,14 @@ async def reply(backend: LocalBackend, question: str = "Who are you?", conversat
 
 
 def current_logits(backend: LocalBackend) -> Logits:
-    pointer = llama_cpp.llama_get_logits_ith(backend._context.pointer, -1)
-    values: Logits = numpy.ctypeslib.as_array(pointer, (49152,)).copy()
-    return values
+    """The logits of the last decode, read where no other can come between."""
+
+    def read() -> Logits:
+        pointer = llama_cpp.llama_get_logits_ith(backend._context.pointer, -1)
+        values: Logits = numpy.ctypeslib.as_array(pointer, (backend._model.vocabulary.size,)).copy()
+        return values
+
+    return backend._worker.submit(read).result()
 
 
 @pytest.mark.parametrize("kv_cache_mib", [0, 64])
