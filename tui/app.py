@@ -97,12 +97,12 @@ class RolekitApp(App[None]):
     async def open_chat(self, role: str, conversation: str | None = None, *, new: bool = False) -> None:
         """Show a chat: the given conversation, else the last one with the role, else a new one."""
         try:
+            await self._chat.settle()
             session, found = self._session(role, conversation, new)
+            await self.switch_mode("chat")
+            await self._chat.open(session, found)
         except RolekitError as error:
             self.show_error(error)
-            return
-        await self.switch_mode("chat")
-        await self._chat.open(session, found)
 
     def _session(self, name: str, conversation: str | None, new: bool) -> tuple[Session, Role]:
         slug = self.store.conversation(conversation).role_slug if conversation else name

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from textual import on, work
@@ -19,12 +20,12 @@ from rolekit.chat.slash import literal, parse
 from rolekit.chat.store import Store
 from rolekit.chat.tree import ConversationInfo, Node
 from rolekit.errors import RolekitError
-from rolekit.messages import Speaker
+from rolekit.messages import Backend, Speaker
 from rolekit.roles.role import Role
-from rolekit.text import count, one_line, sanitize, size
+from rolekit.text import count, one_line, size
 from rolekit.tui import facts
 from rolekit.tui.ask import AskScreen
-from rolekit.tui.commands import run_command
+from rolekit.tui.commands import act_on, run_command
 from rolekit.tui.compose_box import LIST_KEYS, READING_KEYS, SEARCH_KEYS, ComposeBox
 from rolekit.tui.composer import LONGEST_MESSAGE
 from rolekit.tui.drafts import Drafts
@@ -67,7 +68,7 @@ class ChatScreen(Screen[None]):
         yield TitleLine()
         with Horizontal(id="middle"):
             yield self.transcript
-            yield Sessions(lambda text: self.store.conversations(search=text))
+            yield Sessions(self._conversations)
         yield Notice()
         yield self.box
         yield self._status
@@ -101,6 +102,19 @@ class ChatScreen(Screen[None]):
         """Put what happened and what to do next above the composer."""
         self.say(f"{sentence(error)}{f' · {next_step}' if next_step else ''}", serious=True)
 
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """What goes wrong within is shown above the composer."""
+        try:
+            yield
+        except RolekitError as error:
+            self.show_error(error)
+
+    def _conversations(self, words: str) -> list[ConversationInfo]:
+        with self.reporting():
+            return self.store.conversations(search=words)
+        return []
+
     async def open(self, session: Session, role: Role) -> None:
         """Show a conversation; what was being answered in the one before is stopped and kept."""
         await self.settle()
@@ -121,14 +135,18 @@ class ChatScreen(Screen[None]):
         self._status.doing = model.label if model.loading else ""
         if model.backend is not None:
             self._status.context_tokens = model.backend.context_tokens
-            if self.session is not None and self.session.backend is not model.backend:
-                self.session.set_backend(model.backend)
+            with self.reporting():
+                self._take_backend(model.backend)
         if model.error is not None and model.backend is None:
             self.show_error(model.error, "Ctrl+R tries again")
             self._status.doing = "no model"
         elif model.error is not None:
             self.show_error(model.error, f"{model.label} stays")
         self._show_title()
+
+    def _take_backend(self, backend: Backend) -> None:
+        if self.session is not None and self.session.backend is not backend:
+            self.session.set_backend(backend)
 
     async def sync(self) -> None:
         """Show the conversation as it now is."""
@@ -162,25 +180,20 @@ class ChatScreen(Screen[None]):
         if self.box.editing is not None:
             await self._reworded(self.box.editing, event.text)
             return
-        try:
+        with self.reporting():
             command = parse(event.text)
-        except RolekitError as error:
-            self.show_error(error)
-            return
-        if command is not None:
-            self.box.sent(event.text)
-            await self.run(command.name, command.argument)
-        elif self.session is None:
-            self.say("Choose somebody to talk to first: F2.")
-        else:
-            self.send(literal(event.text), typed=event.text)
+            if command is not None:
+                self.box.sent(event.text)
+                await run_command(self, command.name, command.argument)
+            elif self.session is None:
+                self.say("Choose somebody to talk to first: F2.")
+            else:
+                self.send(literal(event.text), typed=event.text)
 
     async def run(self, name: str, argument: str = "") -> None:
         """Carry out a command; what goes wrong is shown."""
-        try:
+        with self.reporting():
             await run_command(self, name, argument)
-        except RolekitError as error:
-            self.show_error(error)
 
     def send(self, text: str, typed: str = "") -> None:
         """Say text to the role; typed is how it stands in the composer."""
@@ -221,6 +234,7 @@ class ChatScreen(Screen[None]):
         self, begin: Begin, typed: str = "", *, shown: list[Node] | None = None, continuing: bool = False
     ) -> None:
         self._idle.clear()
+        self._stage.stopping = False
         self._receive(begin, typed, shown, continuing)
 
     @work(exclusive=True, group="reply")
@@ -228,7 +242,7 @@ class ChatScreen(Screen[None]):
         session = self.session
         assert session is not None
         try:
-            await self._load_first(session)
+            await self._load_first()
             if shown is not None:
                 await self.transcript.sync(shown)
                 await self.transcript.begin_reply(self.role_name)
@@ -242,14 +256,13 @@ class ChatScreen(Screen[None]):
             await self.transcript.end_reply(None)
             self.box.give_back(typed)
             self.show_error(error, "Enter sends it again" if typed else "")
-        await self.sync()
+        with self.reporting():
+            await self.sync()
 
-    async def _load_first(self, session: Session) -> None:
+    async def _load_first(self) -> None:
         if self._model.loading:
             self.say("This goes out as soon as the model is loaded.")
-        backend = await self._model.ready()
-        if session.backend is not backend:
-            session.set_backend(backend)
+        self._take_backend(await self._model.ready())
         self.say("")
 
     @on(Worker.StateChanged)
@@ -267,6 +280,7 @@ class ChatScreen(Screen[None]):
         if self.replying and self._model.loading:
             self.workers.cancel_group(self, "reply")
         elif self.session is not None and self.replying:
+            self._stage.stopping = True
             self.session.stop()
 
     # Keys
@@ -311,15 +325,7 @@ class ChatScreen(Screen[None]):
 
     @on(facts.Scrolled)
     async def _scrolled(self, event: facts.Scrolled) -> None:
-        match event.where:
-            case "page_up":
-                self.transcript.scroll_page_up(animate=False)
-            case "page_down":
-                self.transcript.scroll_page_down(animate=False)
-            case "home":
-                await self.transcript.action_first()
-            case _:
-                await self.transcript.follow()
+        await self.transcript.move(event.where)
 
     @on(facts.Swiped)
     async def _swiped(self, event: facts.Swiped) -> None:
@@ -329,13 +335,11 @@ class ChatScreen(Screen[None]):
         """Show another version; one past the last answer asks for a new one."""
         if self.session is None or not self._may_change() or not self.session.path:
             return
-        try:
+        with self.reporting():
             if self.session.swipe(step, node.id if node else None):
                 await self.sync()
             elif step > 0 and node is None and self.session.path[-1].speaker == "assistant":
                 self.regenerate()
-        except RolekitError as error:
-            self.show_error(error)
 
     # Rewording
 
@@ -354,42 +358,19 @@ class ChatScreen(Screen[None]):
     async def _reworded(self, node: Node, text: str) -> None:
         if self.session is None or not self._may_change():
             return
-        try:
+        with self.reporting():
             fresh = self.session.edit(node.id, text)
-        except RolekitError as error:
-            self.show_error(error)
-            return
-        self.box.end_edit()
-        self.say("")
-        await self.sync()
-        if fresh.speaker == "user" and fresh.id != node.id:
-            self.regenerate(fresh)
+            self.box.end_edit()
+            self.say("")
+            await self.sync()
+            if fresh.speaker == "user" and fresh.id != node.id:
+                self.regenerate(fresh)
 
     @on(Transcript.Acted)
     async def _acted(self, event: Transcript.Acted) -> None:
-        session, node = self.session, event.node
-        if session is None or not self._may_change():
-            return
-        try:
-            match event.action:
-                case "edit":
-                    self.begin_edit(node)
-                case "regenerate":
-                    self.regenerate(node)
-                case "before" | "after":
-                    await self.swipe(1 if event.action == "after" else -1, node)
-                case "copy":
-                    self.app.copy_to_clipboard(sanitize(node.text))
-                    self.say("Copied.")
-                case "pin":
-                    session.pin(node.id, not node.pinned)
-                    await self.sync()
-                case _:
-                    session.delete(node.id)
-                    await self.sync()
-                    self.say("Deleted; /undo brings it back.")
-        except RolekitError as error:
-            self.show_error(error)
+        if self._may_change():
+            with self.reporting():
+                await act_on(self, event.node, event.action)
 
     # What else the widgets report
 
@@ -407,11 +388,6 @@ class ChatScreen(Screen[None]):
             serious=True,
         )
 
-    @on(Sessions.NewAsked)
-    def _new_asked(self) -> None:
-        if self.session is not None:
-            self.post_message(facts.RoleChosen(self.session.slug, new=True))
-
     @on(Sessions.RenameAsked)
     def _rename_asked(self, event: Sessions.RenameAsked) -> None:
         self.ask_title(event.info)
@@ -421,8 +397,6 @@ class ChatScreen(Screen[None]):
         """Ask for another title and give it."""
         title = await self.app.push_screen_wait(AskScreen("What shall this chat be called?", info.title))
         if title:
-            try:
+            with self.reporting():
                 self.store.rename(info.id, title)
                 await self.sync()
-            except RolekitError as error:
-                self.show_error(error)

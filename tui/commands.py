@@ -1,4 +1,4 @@
-"""What the slash commands do in the app."""
+"""What the slash commands, and the keys on a chosen message, do in the app."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from rolekit.chat.export import write_export
 from rolekit.chat.session import Session
+from rolekit.chat.tree import Node
 from rolekit.errors import RolekitError
+from rolekit.text import sanitize
 from rolekit.tui import facts
 from rolekit.tui.composer import Composer
 from rolekit.tui.context_screen import ContextScreen
@@ -32,6 +34,29 @@ async def run_command(screen: ChatScreen, name: str, argument: str) -> None:
         if screen.replying:
             raise RolekitError("The answer is still being written.", "Esc stops it.")
         await _CHANGES[name](screen, screen.session, argument)
+
+
+async def act_on(screen: ChatScreen, node: Node, action: str) -> None:
+    """Do with one message what the transcript was asked for. Raises RolekitError where it cannot be done."""
+    session = screen.session
+    assert session is not None
+    match action:
+        case "edit":
+            screen.begin_edit(node)
+        case "regenerate":
+            screen.regenerate(node)
+        case "before" | "after":
+            await screen.swipe(1 if action == "after" else -1, node)
+        case "copy":
+            screen.app.copy_to_clipboard(sanitize(node.text))
+            screen.say("Copied.")
+        case "pin":
+            session.pin(node.id, not node.pinned)
+            await screen.sync()
+        case _:
+            session.delete(node.id)
+            await screen.sync()
+            screen.say("Deleted; /undo brings it back.")
 
 
 def _help(screen: ChatScreen, argument: str) -> None:

@@ -198,8 +198,7 @@ def _row(entry: Entry) -> Content:
     note = "has faults" if entry.role is None else entry.role.language
     if entry.role is not None and not entry.bundled:
         note = f"yours · {note}"
-    style = "$error" if entry.role is None else "$quiet"
-    return Content.assemble(cells(entry.title, _ROW_CELLS - len(note) - 1), " ", (note, style))
+    return Content.assemble(cells(entry.title, _ROW_CELLS - len(note) - 1), " ", (note, "dim"))
 
 
 def _fault_page(entry: Entry) -> Content:

@@ -20,7 +20,7 @@ from textual.widgets.option_list import Option
 
 from rolekit.chat.tree import ConversationInfo
 from rolekit.text import one_line
-from rolekit.tui.facts import ConversationChosen, Left
+from rolekit.tui.facts import ConversationChosen, Left, RoleChosen
 from rolekit.tui.help import HelpText
 from rolekit.tui.safe import cells
 
@@ -90,9 +90,6 @@ class Sessions(Vertical):
         ),
     )
 
-    class NewAsked(Message):
-        """A new chat with the present role is wanted."""
-
     @dataclass
     class RenameAsked(Message):
         """A conversation is to get another title."""
@@ -151,7 +148,7 @@ class Sessions(Vertical):
         room = _WIDTH - 4 - cell_len(number) - cell_len(other)
         title = cells(info.title or info.role_name, room).rstrip()
         filled = cells(f"{title}{other}", _WIDTH - 4 - cell_len(number))
-        return Content.assemble((mark, "$primary"), filled, (number, "$quiet"))
+        return Content.assemble((mark, "bold"), filled, (number, "dim"))
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:
@@ -166,8 +163,9 @@ class Sessions(Vertical):
             self.post_message(ConversationChosen(next(iter(self._infos))))
 
     def action_new(self) -> None:
-        """Ask for a new chat."""
-        self.post_message(self.NewAsked())
+        """Ask for a new chat with the present role."""
+        if self._role:
+            self.post_message(RoleChosen(self._role, new=True))
 
     def action_rename(self) -> None:
         """Ask to rename the highlighted conversation."""

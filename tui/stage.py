@@ -21,6 +21,8 @@ class Stage:
     def __init__(
         self, transcript: Transcript, status: StatusLine, box: ComposeBox, say: Callable[[str], None]
     ) -> None:
+        self.stopping = False
+        """Set it to end the reply, even before its first event."""
         self._transcript = transcript
         self._status = status
         self._box = box
@@ -34,6 +36,8 @@ class Stage:
         try:
             async with aclosing(events):
                 async for event in events:
+                    if self.stopping:
+                        session.stop()
                     await self._take(event, session, name, typed)
         finally:
             self._status.doing, self._status.progress = "", None

@@ -28,7 +28,8 @@ LIVE_TURNS = 60
 """More widgets than this make scrolling and resizing slow."""
 FIRST_TURNS = 24
 PAGE_TURNS = 16
-FRAME_SECONDS = 1 / 30
+FRAME_SECONDS = 1 / 16
+"""Drawing costs about 15 ms, and the model needs the processor too."""
 
 
 class Fold(Static):
@@ -169,7 +170,7 @@ class Transcript(VerticalScroll):
         await self._reply.begin_stream()
 
     def hear(self, text: str) -> None:
-        """Take the next piece of the growing reply; it is drawn at most 30 times a second."""
+        """Take the next piece of the growing reply; it is drawn a few times a second."""
         self._heard.append(sanitize(text))
         if self._frame is None:
             self._frame = self.set_timer(FRAME_SECONDS, self._draw)
@@ -195,6 +196,18 @@ class Transcript(VerticalScroll):
             async with self._change:
                 await self._mount_window(max(0, len(self._messages) - FIRST_TURNS))
         self._follow_on()
+
+    async def move(self, where: str) -> None:
+        """Go where facts.Scrolled says."""
+        match where:
+            case "page_up":
+                self.scroll_page_up(animate=False)
+            case "page_down":
+                self.scroll_page_down(animate=False)
+            case "home":
+                await self.action_first()
+            case _:
+                await self.follow()
 
     @property
     def following(self) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend
 from rolekit.tui.context_screen import ContextScreen
+from rolekit.tui.facts import Submitted
 from rolekit.tui.help import HelpScreen
 
 GREETING = "Good evening. Mind the punched cards."
@@ -72,6 +73,37 @@ async def test_escape_stops_and_keeps_what_came(make_app, drive, steady) -> None
         await hand.settle()
         assert hand.texts[-1] == "one two "
         assert "Ada Lovelace · stopped" in hand.screen
+
+
+async def test_escape_right_after_enter_is_not_lost(make_app, drive, steady) -> None:
+    backend = steady(["one two three four"], pause_after=2)
+    async with drive(make_app(backend=backend)) as hand:
+        hand.chat.box.composer.put("Count.")
+        hand.chat.box.composer.post_message(Submitted("Count."))
+        await hand.until(lambda: hand.chat.replying)
+        hand.chat.stop()
+        await hand.settle()
+        assert hand.texts[:2] == [GREETING, "Count."]
+        assert not hand.chat.replying
+
+
+async def test_a_full_disk_is_said_and_nothing_is_lost(make_app, drive, store, monkeypatch) -> None:
+    from rolekit.chat.database import Database
+
+    async with drive(make_app()) as hand:
+        await hand.say("Hi")
+
+        def full(self: Database) -> None:
+            raise RolekitError("The disk is full.", "Free some space.")
+
+        monkeypatch.setattr(Database, "writing", full)
+        await hand.say("Are you there?")
+        assert hand.notice.startswith("The disk is full.")
+        assert hand.typed == "Are you there?"
+        await hand.press("ctrl+r")
+        await hand.settle()
+        assert hand.texts == [GREETING, "Hi", "Indeed."]
+        monkeypatch.undo()
 
 
 async def test_typing_goes_on_while_a_reply_comes(make_app, drive, steady) -> None:

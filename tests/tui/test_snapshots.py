@@ -165,6 +165,11 @@ def test_chat(picture, size) -> None:
     assert picture(two_questions, size)
 
 
+def test_readme_picture(picture) -> None:
+    """The picture that README.md shows."""
+    assert picture(two_questions, (120, 34))
+
+
 @pytest.mark.parametrize("theme", ["rolekit-light", "rolekit-contrast"])
 def test_themes(picture, theme) -> None:
     assert picture(two_questions, LARGE, theme=theme)
