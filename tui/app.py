@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar
 
 from textual import on, work
@@ -87,12 +90,22 @@ class RolekitApp(App[None]):
 
     async def on_mount(self) -> None:
         """Load the model, and go where the user wanted to."""
+        self._leave_on_signals()
         self.load_model()
         role, resume, new = self._start
         if role is not None or resume is not None:
             await self.open_chat(role or "", resume, new=new)
         if self.store.notice:
             self.notify(one_line(self.store.notice, 400), severity="warning", markup=False, timeout=15)
+
+    def _leave_on_signals(self) -> None:
+        """Leave in good order when the terminal is closed or the machine shuts down."""
+        for name in ("SIGTERM", "SIGHUP"):
+            with suppress(
+                AttributeError, NotImplementedError, RuntimeError
+            ):  # not everywhere, only in main threads
+                number = getattr(signal, name)
+                asyncio.get_running_loop().add_signal_handler(number, self.call_later, self.action_quit)
 
     async def open_chat(self, role: str, conversation: str | None = None, *, new: bool = False) -> None:
         """Show a chat: the given conversation, else the last one with the role, else a new one."""

@@ -173,8 +173,6 @@ class ChatScreen(Screen[None]):
         seed = f" · seed {self.session.seed}" if self.session is not None else ""
         title.right = f"{self._model.label}{seed}"
 
-    # What is sent, and what comes back
-
     @on(facts.Submitted)
     async def _submitted(self, event: facts.Submitted) -> None:
         if self.box.editing is not None:
@@ -283,8 +281,6 @@ class ChatScreen(Screen[None]):
             self._stage.stopping = True
             self.session.stop()
 
-    # Keys
-
     def action_escape(self) -> None:
         """Stop the reply, or leave editing, or clear the notice."""
         if self.replying:
@@ -341,8 +337,6 @@ class ChatScreen(Screen[None]):
             elif step > 0 and node is None and self.session.path[-1].speaker == "assistant":
                 self.regenerate()
 
-    # Rewording
-
     @on(facts.EditAsked)
     def _edit_last(self) -> None:
         said = [node for node in self.session.path if node.speaker == "user"] if self.session else []
@@ -371,8 +365,6 @@ class ChatScreen(Screen[None]):
         if self._may_change():
             with self.reporting():
                 await act_on(self, event.node, event.action)
-
-    # What else the widgets report
 
     @on(facts.OpenerChosen)
     def _opener_chosen(self, event: facts.OpenerChosen) -> None:

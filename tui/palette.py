@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
 from textual.command import DiscoveryHit, Hit, Hits, Provider
@@ -48,23 +49,23 @@ class Palette(Provider):
                 yield Hit(score, Text(entry.label), entry.run, text=entry.label)
 
     def _entries(self) -> Iterator[Entry]:
-        app: RolekitApp = self.app  # type: ignore[assignment]
+        app = cast("RolekitApp", self.app)
         if isinstance(self.screen, ChatScreen):
             yield from _chat_entries(self.screen)
-        yield Entry("Go: roles (F2)", lambda: app.run_action("switch_mode('roles')"))
-        yield Entry("Go: chat (F3)", lambda: app.run_action("switch_mode('chat')"))
-        yield Entry("Help (F1)", lambda: app.run_action("explain"))
+        yield Entry("Go: roles (F2)", partial(app.run_action, "switch_mode('roles')"))
+        yield Entry("Go: chat (F3)", partial(app.run_action, "switch_mode('chat')"))
+        yield Entry("Help (F1)", partial(app.run_action, "explain"))
         for name in NAMES:
-            yield Entry(f"Theme: {name}", lambda name=name: app.choose_theme(name))  # type: ignore[misc]
+            yield Entry(f"Theme: {name}", partial(app.choose_theme, name))
         yield Entry("Quit (Ctrl+Q)", app.action_quit)
         for role in app.library.all():
             if role.role is not None:
                 chosen = facts.RoleChosen(role.slug)
-                yield Entry(f"Talk: {role.title}", lambda chosen=chosen: app.post_message(chosen), False)  # type: ignore[misc]
+                yield Entry(f"Talk: {role.title}", partial(app.post_message, chosen), everyday=False)
         for info in app.store.conversations()[:_RESUMABLE]:
             title = one_line(f"{info.title or 'new chat'} · {info.role_name}", 70)
             resumed = facts.ConversationChosen(info.id)
-            yield Entry(f"Resume: {title}", lambda resumed=resumed: app.post_message(resumed), False)  # type: ignore[misc]
+            yield Entry(f"Resume: {title}", partial(app.post_message, resumed), everyday=False)
 
 
 def _chat_entries(screen: ChatScreen) -> Iterator[Entry]:
@@ -79,4 +80,4 @@ def _chat_entries(screen: ChatScreen) -> Iterator[Entry]:
         ("Chat: what the model reads", "context"),
         ("Chat: export as Markdown", "export"),
     ):
-        yield Entry(label, lambda name=name: screen.run(name))  # type: ignore[misc]
+        yield Entry(label, partial(screen.run, name))

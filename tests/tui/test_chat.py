@@ -304,6 +304,13 @@ async def test_another_model_goes_on(make_app, drive, steady) -> None:
         assert first.closed
 
 
+async def test_control_c_says_how_to_quit_and_loses_nothing(make_app, drive) -> None:
+    async with drive(make_app()) as hand:
+        await hand.press(*"half", "ctrl+c")
+        await hand.until(lambda: "quit the app" in hand.screen)
+        assert hand.typed == "half"
+
+
 async def test_quit_command(make_app, drive, steady) -> None:
     backend = steady(["one"])
     async with drive(make_app(backend=backend)) as hand:

@@ -86,7 +86,7 @@ PAST = (
 def remember(store: Store) -> None:
     """A few conversations of today and yesterday."""
     for slug, name, title, days, messages in PAST:
-        before = time.time() - 86400 * days - 60
+        before = time.time() - (86400 * days + 60 if days else 0)
         info = store.create(role_slug=slug, role_name=name, user="You", title=title, created_at=before)
         with store.database.writing() as connection:
             for number in range(messages):

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -159,3 +160,16 @@ def test_a_megabyte_paste_is_one_sentence_and_quick(open_terminal: Callable[...,
     assert time.monotonic() - started < 60
     assert "kept" in terminal.text
     assert terminal.quit() == 0
+
+
+def test_closing_the_terminal_keeps_what_came(open_terminal: Callable[..., Terminal]) -> None:
+    terminal = open_terminal("chat", "--role", "Sherlock")
+    terminal.shows("smollm2")
+    terminal.type("Tell me the whole story of your life.\r")
+    terminal.shows("is writing")
+    terminal.process.send_signal(signal.SIGHUP)
+    terminal.until(lambda: terminal.process.poll() is not None, 60)
+    assert terminal.process.returncode == 0
+    again = open_terminal("chat", "--role", "Sherlock")
+    again.shows("· stopped", 60)
+    assert again.quit() == 0
