@@ -44,13 +44,17 @@ def load_config(path: Path | None = None) -> Config:
     except (FileNotFoundError, NotADirectoryError):
         return Config()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RolekitError(f"The settings in {path} cannot be read: {error}.", "Correct or remove it.") from error
+        raise RolekitError(
+            f"The settings in {path} cannot be read: {error}.", "Correct or remove it."
+        ) from error
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         keys = ", ".join(Config.model_fields)
-        raise RolekitError(f"The settings in {path} have faults: {faults}.", f"Known keys are: {keys}.") from error
+        raise RolekitError(
+            f"The settings in {path} have faults: {faults}.", f"Known keys are: {keys}."
+        ) from error
 
 
 def save_setting(key: str, value: str | int) -> Config:

