@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
@@ -19,10 +20,12 @@ from rolekit.engine.reuse import KvKeeper
 from rolekit.engine.sampler import Samplers
 from rolekit.engine.snapshots import Snapshots
 from rolekit.engine.templates import load_template
-from rolekit.messages import Event, Message, Reply, Request
+from rolekit.messages import Event, Message, Piece, Reply, Request
 from rolekit.paths import cache_dir
 
 T = TypeVar("T")
+_PIECE_SECONDS = 0.02
+"""Pieces that follow each other faster are handed on together; nobody reads at 50 pictures a second."""
 
 
 class LocalBackend:
@@ -102,11 +105,20 @@ class LocalBackend:
     ) -> AsyncGenerator[T, None]:
         """What work emits in the worker thread. Cancels, and waits for work to end, when nobody listens."""
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[T | None] = asyncio.Queue()
+        queue: asyncio.Queue[list[T | None]] = asyncio.Queue()
+        buffer: list[T | None] = []
+        handed_on = 0.0
 
         def emit(event: T | None) -> None:
+            # Waking the loop costs the decoding threads a core for a moment, so pieces travel in small groups.
+            nonlocal buffer, handed_on
+            buffer.append(event)
+            now = time.perf_counter()
+            if isinstance(event, Piece) and now - handed_on < _PIECE_SECONDS:
+                return
+            handed_on, taken, buffer = now, buffer, []
             with suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                loop.call_soon_threadsafe(queue.put_nowait, event)
+                loop.call_soon_threadsafe(queue.put_nowait, taken)
 
         def run() -> None:
             self._waiting -= 1
@@ -119,9 +131,12 @@ class LocalBackend:
         self._waiting += 1
         running = loop.run_in_executor(self._worker, run)
         try:
-            while (event := await queue.get()) is not None:
-                yield event
-            await running
+            while True:
+                for event in await queue.get():
+                    if event is None:
+                        await running
+                        return
+                    yield event
         finally:
             if not running.done():
                 cancel()

@@ -6,17 +6,18 @@ python tests/benchmarks/bench_decode.py [--llama-bench PATH] [--rounds N] [--thr
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import statistics
 import subprocess
+import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from measuring import answer, decode_rate, in_turn, report, run, starter
 
-from rolekit.engine.backend import LocalBackend, open_local
+from rolekit.engine.backend import open_local
 from rolekit.engine.presets import load_preset
 from rolekit.engine.threads import physical_cores
 from rolekit.messages import Message, Request, Sampling
@@ -29,41 +30,40 @@ PLAIN = Sampling(repeat_penalty=1.05, penalty_tokens=64)
 """What both sides can do: temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, repeat penalty over 64 tokens."""
 
 
-def ours(backend: LocalBackend, sampling: Sampling, seed: int = 1, tokens: int = TOKENS) -> float:
-    """Tokens a second of one streamed reply."""
-    request = Request((Message("user", USER),), sampling, seed=seed, max_tokens=tokens)
-    return decode_rate(run(answer(backend, request))[0])
+def ours(sampling: Sampling, threads: int) -> float:
+    """Tokens a second of one streamed reply, the better of two."""
+    backend = open_local(starter(), context_tokens=CONTEXT, threads=threads, kv_cache_mib=0)
+    request = Request((Message("user", USER),), sampling, seed=1, max_tokens=TOKENS)
+    rate = max(decode_rate(run(answer(backend, request))[0]) for _ in range(2))
+    run(backend.close())
+    return rate
 
 
-class Peer:
-    """llama-cpp-python's high-level class, same threads and sampling."""
+def peer(threads: int) -> float:
+    """The same with llama-cpp-python's high-level class: same threads, same sampling, streamed."""
+    from llama_cpp import Llama
 
-    def __init__(self, threads: int) -> None:
-        from llama_cpp import Llama
+    llama = Llama(str(starter()), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, verbose=False)
+    prompt = llama.tokenize(PROMPT.encode(), add_bos=False, special=True)
+    return max(_peer_rate(llama, prompt) for _ in range(2))
 
-        self.llama = Llama(
-            str(starter()), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, verbose=False
-        )
-        self.prompt = self.llama.tokenize(PROMPT.encode(), add_bos=False, special=True)
 
-    def rate(self) -> float:
-        """Tokens a second of one streamed completion."""
-        times = []
-        chunks = self.llama.create_completion(
-            self.prompt,
-            max_tokens=TOKENS,
-            stream=True,
-            seed=1,
-            temperature=PLAIN.temperature,
-            top_k=PLAIN.top_k,
-            top_p=PLAIN.top_p,
-            min_p=PLAIN.min_p,
-            repeat_penalty=PLAIN.repeat_penalty,
-        )
-        for _ in chunks:
-            times.append(time.perf_counter())
-        tokens = self.llama.n_tokens - len(self.prompt)
-        return (tokens - 1) / (times[-1] - times[0])
+def _peer_rate(llama: Any, prompt: list[int]) -> float:
+    times = []
+    chunks = llama.create_completion(
+        prompt,
+        max_tokens=TOKENS,
+        stream=True,
+        seed=1,
+        temperature=PLAIN.temperature,
+        top_k=PLAIN.top_k,
+        top_p=PLAIN.top_p,
+        min_p=PLAIN.min_p,
+        repeat_penalty=PLAIN.repeat_penalty,
+    )
+    for _ in chunks:
+        times.append(time.perf_counter())
+    return (llama.n_tokens - len(prompt) - 1) / (times[-1] - times[0])
 
 
 def llama_bench(program: Path, threads: int) -> float:
@@ -88,14 +88,27 @@ def llama_bench(program: Path, threads: int) -> float:
     return rate
 
 
-def flatness(backend: LocalBackend) -> None:
+def flatness(threads: int) -> None:
     """Milliseconds a token at the beginning and the end of a 500-token reply."""
-    endless = Sampling(temperature=0, grammar="")
-    request = Request((Message("user", USER),), replace(endless, presence_penalty=0.5), max_tokens=500)
+    backend = open_local(starter(), context_tokens=CONTEXT, threads=threads, kv_cache_mib=0)
+    request = Request((Message("user", USER),), Sampling(temperature=0, presence_penalty=0.5), max_tokens=500)
     _, times = run(answer(backend, request))
-    steps = [1000 * (b - a) for a, b in itertools.pairwise(times)]
-    first, last = statistics.median(steps[:100]), statistics.median(steps[-100:])
-    print(f"ms a piece: first 100 {first:.2f}, last 100 of {len(steps)} {last:.2f}, ratio {last / first:.2f}")
+    run(backend.close())
+    first, last = (1000 * (part[-1] - part[0]) / (len(part) - 1) for part in (times[:101], times[-101:]))
+    print(f"ms a token: first 100 {first:.2f}, last 100 of {len(times)} {last:.2f}, ratio {last / first:.2f}")
+
+
+MEASURES: dict[str, Callable[[int], float]] = {
+    "same sampling": lambda threads: ours(PLAIN, threads),
+    "preset default": lambda threads: ours(load_preset("default"), threads),
+    "Llama": peer,
+}
+
+
+def apart(name: str, threads: int) -> float:
+    """A measure in a process of its own: OpenMP threads of two engines in one process slow each other down."""
+    command = [sys.executable, __file__, "--only", name, "--threads", str(threads)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
@@ -104,29 +117,22 @@ def main() -> None:
     parser.add_argument("--llama-bench", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--only", choices=MEASURES, help="one measure, here, once")
     options = parser.parse_args()
     threads = options.threads or physical_cores()
-    backend = open_local(starter(), context_tokens=CONTEXT, threads=threads, kv_cache_mib=0)
-    peer = Peer(threads)
-    ours(backend, PLAIN)
-    peer.rate()
-    default = load_preset("default")
-    mine, mine_default, theirs = in_turn(
-        options.rounds, lambda: ours(backend, PLAIN), lambda: ours(backend, default), peer.rate
-    )
-    report("decode, same sampling, vs Llama (streamed)", mine, theirs, "tok/s", ">= 1.3")
-    report("decode, preset default (DRY), vs Llama (streamed)", mine_default, theirs, "tok/s")
+    if options.only:
+        print(MEASURES[options.only](threads))
+        return
+    measures = [partial(apart, name, threads) for name in MEASURES]
     if options.llama_bench:
-        mine, mine_default, theirs = in_turn(
-            options.rounds,
-            lambda: ours(backend, PLAIN, tokens=128),
-            lambda: ours(backend, default, tokens=128),
-            lambda: llama_bench(options.llama_bench, threads),
-        )
-        report("decode, same sampling, vs llama-bench tg128", mine, theirs, "tok/s", ">= 0.95")
-        report("decode, preset default (DRY), vs llama-bench tg128", mine_default, theirs, "tok/s")
-    flatness(backend)
-    run(backend.close())
+        measures.append(partial(llama_bench, options.llama_bench, threads))
+    plain, default, llama, *bench = in_turn(options.rounds, *measures)
+    report("decode, same sampling, vs Llama", plain, llama, "tok/s", ">= 1.3")
+    report("decode, preset default (DRY), vs Llama", default, llama, "tok/s")
+    for rates in bench:
+        report("decode, same sampling, vs llama-bench tg128", plain, rates, "tok/s", ">= 0.95")
+        report("decode, preset default (DRY), vs llama-bench tg128", default, rates, "tok/s")
+    flatness(threads)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from measuring import fresh_home, report, starter
 
 LOAD = f"""
 import llama_cpp
-llama_cpp.llama_log_set(llama_cpp.llama_log_callback(lambda *_: None), None)
+quiet = llama_cpp.llama_log_callback(lambda *_: None)
+llama_cpp.llama_log_set(quiet, None)
 llama_cpp.llama_backend_init()
 model = llama_cpp.llama_model_load_from_file({str(starter()).encode()!r}, llama_cpp.llama_model_default_params())
 params = llama_cpp.llama_context_default_params()
