@@ -167,17 +167,27 @@ class _Face:
         from rolekit.tui.app import RolekitApp
 
         with Store() as store:
+            conversation = self._conversation(store, resume=not self.new)
             RolekitApp(
                 store=store,
                 library=self.library,
                 open_backend=lambda: open_backend(self.choice, self.config),
+                open_other=self._open_other,
                 config=self.config,
-                role=self.entry.slug if self.entry else None,
-                resume=self._conversation(store, resume=not self.new),
+                role=self._found_by(),
+                resume=conversation,
                 new=self.new,
+                name=self.name if conversation is None else None,
                 options=self.options,
             ).run()
         return 0
+
+    def _found_by(self) -> str | None:
+        """What the library finds the role by: its slug, or its path where it is no file of the library."""
+        if self.entry is None:
+            return None
+        known = any(entry.path == self.entry.path for entry in self.library.all())
+        return self.entry.slug if known else str(self.entry.path)
 
     def _conversation(self, store: Any, *, resume: bool) -> str | None:
         """The conversation to go on with: the named one, else the latest with this role."""
@@ -194,9 +204,11 @@ class _Face:
         from rolekit.chat.session import Session
         from rolekit.chat.store import Store
 
-        if self.entry is None:
-            raise RolekitError("No role was named.", "Add --role NAME; `rolekit roles list` shows them.")
         with Store() as store:
+            if self.entry is None and self.name and (named := store.find(self.name)):
+                self.entry = self.library.find(named.role_slug)
+            if self.entry is None:
+                raise RolekitError("No role was named.", "Add --role NAME; `rolekit roles list` shows them.")
             if store.notice:
                 print(f"rolekit: {store.notice}", file=sys.stderr)
             backend = open_backend_aside(self.choice, self.config)

@@ -143,3 +143,13 @@ def test_ctrl_c_at_any_moment_leaves_quietly(delay_seconds: float) -> None:
     assert process.returncode in (130, -signal.SIGINT)
     if delay_seconds > 0.1:  # before that Python itself may still be starting
         assert "Traceback" not in errors
+
+
+def test_a_named_session_knows_its_role_and_a_role_may_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "my-captain.toml"
+    file.write_text('name = "My Captain"\ndescription = "You are an old captain."\n', encoding="utf-8")
+    first = chat("--role", str(file), "--say", "Ahoy!", "--max-tokens", "8", "--json", "--session", "deck")
+    assert json.loads(first.stdout)["role"] == "My Captain"
+    chat("--role", "Hamlet", "--say", "Ahoy!", "--max-tokens", "8", "--session", "castle")
+    again = chat("--say", "And then?", "--max-tokens", "8", "--json", "--session", "castle")
+    assert json.loads(again.stdout)["role"] == "Hamlet"
