@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -29,6 +31,10 @@ EXTRAS = {
     "mlx": "mlx",
 }
 """Which extra brings a package that may be missing."""
+
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a full disk says."""
 
 
 class LazyGroup(TyperGroup):
@@ -85,6 +91,7 @@ for _name, (_module, _help) in COMMANDS.items():
 
 def main() -> NoReturn:
     """Run the program: exit 0 done, 1 the user can fix it, 2 usage, 130 interrupted."""
+    prepare_streams()
     try:
         app(prog_name="rolekit", standalone_mode=True)
     except RolekitError as error:
@@ -96,7 +103,26 @@ def main() -> NoReturn:
         _fail(f"This needs {package}. Install it with: pip install 'rolekit[{EXTRAS[package]}]'", error)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        sys.stdout = _nothing("w")  # what it still holds cannot be written at exit either
+        _fail(f"The output cannot be written ({error.strerror}). Make room, or send it elsewhere.", error)
     sys.exit(0)
+
+
+def prepare_streams() -> None:
+    """Make stdin, stdout and stderr safe for any text: a closed one is empty, an odd byte or letter becomes ?."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, _nothing(mode))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _nothing(mode: str) -> IO[str]:
+    return open(os.devnull, mode, encoding="utf-8")  # lives as long as the program
 
 
 def _fail(sentence: str, error: BaseException) -> NoReturn:

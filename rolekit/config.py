@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rolekit.errors import RolekitError
 from rolekit.paths import config_file, write_text
 
+MOST_THREADS = 512
+"""GGML_MAX_N_THREADS of llama.cpp: one more and it aborts or worse."""
+
 
 class Config(BaseModel):
     """What a person may set once instead of typing it every time."""
@@ -25,7 +28,7 @@ class Config(BaseModel):
     """Theme of the TUI."""
     context_tokens: int = Field(default=8192, ge=256, le=1_048_576)
     """Context length; the model's own limit is never exceeded."""
-    threads: int = Field(default=0, ge=0, le=1024)
+    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads for the model; 0 means the physical cores this process may use."""
     kv_cache_mib: int = Field(default=2048, ge=0)
     """Disk budget of KV snapshots in MiB; the least recently used go first. 0 keeps none."""

@@ -16,4 +16,5 @@ class RolekitError(Exception):
         self.what_to_do = what_to_do
 
     def __str__(self) -> str:
-        return f"{self.what_happened} {self.what_to_do}".strip()
+        gap = "" if self.what_to_do.startswith("\n") else " "
+        return f"{self.what_happened}{gap}{self.what_to_do}".strip()

@@ -18,7 +18,7 @@ from rolekit.commands.opening import (
     open_backend_aside,
     quiet_broken_pipe,
 )
-from rolekit.config import Config, load_config
+from rolekit.config import MOST_THREADS, Config, load_config
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend
 
@@ -58,7 +58,9 @@ def chat(  # one parameter an option: that is how typer reads a command
     ctx: Annotated[
         int, typer.Option(min=0, metavar="N", help="Context in tokens; 0: as in config.toml.")
     ] = 0,
-    threads: Annotated[int, typer.Option(min=0, metavar="N", help="CPU threads; 0: the physical cores.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, max=MOST_THREADS, metavar="N", help="CPU threads; 0: the physical cores.")
+    ] = 0,
     chat_template: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Template name or a .jinja file.")
     ] = None,
@@ -80,6 +82,8 @@ def chat(  # one parameter an option: that is how typer reads a command
         raise typer.BadParameter("--new and --session exclude each other.")
     if json and not say:
         raise typer.BadParameter("--json needs --say.")
+    if find is not None and not find.strip():
+        raise typer.BadParameter("--find needs a word to look for.")
     config = load_config()
     if list_ or find:
         return _look_up(role, find)

@@ -77,6 +77,10 @@ class RoleLibrary:
         entries = {entry.slug: entry for entry in self.all()}
         if name in entries:
             return entries[name]
+        if not fold(name):  # only signs, an emoji say: nothing to be forgiving about
+            exact = [e for e in entries.values() if e.role and name.strip() in (e.role.name, *e.role.aliases)]
+            if len(exact) == 1:
+                return exact[0]
         matched = match(name, {slug: _names(entry) for slug, entry in entries.items()})
         if len(matched.found) == 1:
             return entries[matched.found[0]]

@@ -184,3 +184,8 @@ def test_slugs_are_safe_file_names(name: str, slug: str) -> None:
 def test_fold_ignores_case_accents_and_punctuation() -> None:
     assert fold("  D’Artagnan, ÉLISE  ") == "d artagnan elise"
     assert fold("Straße") == fold("STRASSE")
+
+
+def test_a_role_named_by_a_sign_alone_is_found_by_it() -> None:
+    path = RoleLibrary().save(Role(name="🙂", description="You are a smile.", language="en"))
+    assert RoleLibrary().find("🙂").path == path
