@@ -18,6 +18,10 @@ _MARKER = re.compile(
 )
 
 
+MOST_CHUNKS = 4096
+"""Chunks whose ids are remembered: each turn asks for all of the conversation's, so that fewer would be none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of the prompt: the template's own scaffolding, or content that somebody wrote."""
@@ -39,7 +43,7 @@ class LiteralTokenizer:
         self._literals = {first: tuple(texts) for first, texts in by_first.items()}
         self._longest = max((len(text) for texts in by_first.values() for text in texts), default=0)
         self._start = re.compile("[" + re.escape("".join(by_first)) + "]") if by_first else re.compile("(?!)")
-        self.encode = lru_cache(maxsize=512)(self._encode)
+        self.encode = lru_cache(maxsize=MOST_CHUNKS)(self._encode)
         self._scaffold_controls = lru_cache(maxsize=4096)(self._count_scaffold_controls)
 
     def _encode(self, spans: tuple[Span, ...], first: bool) -> tuple[int, ...]:

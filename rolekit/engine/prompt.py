@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from rolekit.engine.layout import Layout, Part, Turn
-from rolekit.engine.literals import LiteralTokenizer, Span
+from rolekit.engine.literals import MOST_CHUNKS, LiteralTokenizer, Span
 from rolekit.engine.stopping import THINK_TAGS
 from rolekit.engine.templates import ChatTemplate
 from rolekit.engine.vocabulary import Vocabulary
@@ -62,7 +62,7 @@ class Prompter:
         variables = {"bos_token": self._bos_text, "eos_token": vocabulary.text(vocabulary.eos)}
         self._layout = Layout(template, variables)
         self._tokenizer = LiteralTokenizer(vocabulary)
-        self._costs = lru_cache(maxsize=512)(self._chunk_costs)
+        self._costs = lru_cache(maxsize=MOST_CHUNKS)(self._chunk_costs)
         header = self._layout.reply_header
         opening = _OPENS_THINKING.search(header)
         self._reply_header = header[: opening.start()] if opening else header

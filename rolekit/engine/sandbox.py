@@ -23,6 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MAX_OUTPUT_CHARACTERS = 256 << 10
+OUTPUT_CHARACTERS_PER_MESSAGE = 1 << 10
 MAX_SOURCE_CHARACTERS = 1 << 20
 _BASE_UNITS, _UNITS_PER_MESSAGE = 2_000_000, 5_000
 MAX_SECONDS = 5.0
@@ -86,6 +87,7 @@ class _Budget:
 
     def refill(self, messages: int) -> None:
         self.units = _BASE_UNITS + _UNITS_PER_MESSAGE * messages
+        self.characters = MAX_OUTPUT_CHARACTERS + OUTPUT_CHARACTERS_PER_MESSAGE * messages
         self.deadline = time.monotonic() + MAX_SECONDS
 
     def take(self, units: int) -> None:
@@ -94,7 +96,7 @@ class _Budget:
             raise TooMuch("it runs too long")
 
     def text(self, characters: int) -> None:
-        if characters > MAX_OUTPUT_CHARACTERS:
+        if characters > self.characters:
             raise TooMuch("it writes too much")
         self.take(1 + characters)
 
@@ -119,7 +121,7 @@ class _Budget:
                 waiting.extend(item.values())
             elif isinstance(item, (list, tuple)):
                 waiting.extend(item)
-            if weight + len(waiting) > max(_MAX_WEIGHT, MAX_OUTPUT_CHARACTERS):
+            if weight + len(waiting) > max(_MAX_WEIGHT, self.characters):
                 raise TooMuch("it builds too much")
         self.take(weight)
         return value
@@ -230,7 +232,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         written, length = [], 0
         for part in parts:
             length += len(part)
-            self.budget.text(length if length > MAX_OUTPUT_CHARACTERS else len(part))
+            self.budget.text(length if length > self.budget.characters else len(part))
             written.append(part)
         return "".join(written)
 
@@ -320,7 +322,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         return self.budget.result(super().call_binop(context, operator, left, right))
 
     def _fits(self, value: Any, length: int) -> None:
-        if length > (MAX_OUTPUT_CHARACTERS if isinstance(value, str) else _MAX_ITEMS):
+        if length > (self.budget.characters if isinstance(value, str) else _MAX_ITEMS):
             raise TooMuch("it builds too much")
 
 

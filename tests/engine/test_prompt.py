@@ -328,3 +328,30 @@ def test_a_long_chat_is_built_and_counted_quickly(chatml: Prompter) -> None:
     started = time.perf_counter()
     assert sum(chatml.count(talk)) == len(prompt.ids)
     assert time.perf_counter() - started < 10 * once
+
+
+def test_a_very_long_chat_fits_the_templates_budget(starter_vocabulary: Vocabulary) -> None:
+    talk = [user("Why?") if i % 2 == 0 else Message("assistant", "So.") for i in range(5001)]
+    prompter = named("llama-3", starter_vocabulary)
+    assert sum(prompter.count(talk)) == len(prompter.build(talk).ids)
+
+
+def test_the_next_turn_of_a_long_chat_tokenizes_only_what_is_new(
+    starter_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = [
+        user(f"Question {i}?") if i % 2 == 0 else reply(starter_vocabulary, f"Answer {i}.")
+        for i in range(2001)
+    ]
+    prompter = named("chatml", starter_vocabulary)
+    prompter.count(talk)
+    calls = []
+    tokenize = starter_vocabulary.tokenize
+    monkeypatch.setattr(
+        starter_vocabulary,
+        "tokenize",
+        lambda *given, **named: (calls.append(1), tokenize(*given, **named))[1],
+    )
+    longer = [*talk, Message("assistant", "Yes.", token_ids=(9, 10)), user("And then?")]
+    assert sum(prompter.count(longer)) == len(prompter.build(longer).ids)
+    assert 0 < len(calls) < 20

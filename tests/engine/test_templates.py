@@ -12,7 +12,7 @@ from types import MappingProxyType
 import pytest
 
 from rolekit.engine.gguf_header import GgufHeader, Value
-from rolekit.engine.sandbox import MAX_OUTPUT_CHARACTERS, MAX_SECONDS
+from rolekit.engine.sandbox import MAX_OUTPUT_CHARACTERS, MAX_SECONDS, OUTPUT_CHARACTERS_PER_MESSAGE
 from rolekit.engine.templates import CannotRender, ChatTemplate, load_template, template_names
 from rolekit.errors import RolekitError
 
@@ -238,7 +238,7 @@ def test_what_is_no_template_is_said_to_be_none(source: str) -> None:
 
 
 def test_output_is_capped() -> None:
-    most = MAX_OUTPUT_CHARACTERS
+    most = MAX_OUTPUT_CHARACTERS + OUTPUT_CHARACTERS_PER_MESSAGE * len(TALK)
     assert len(rendered("{{ 'a' * n }}", n=most)) == most
     with pytest.raises(CannotRender, match="too much"):
         rendered("b{{ 'a' * n }}", n=most)
