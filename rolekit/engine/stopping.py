@@ -26,6 +26,8 @@ _CLOSING = frozenset(THINK_TAGS.values())
 
 # A speaker's mark: **Name:**, *Name*:, [Name]:, ## Name:, Name：
 _BEFORE = r"[ \t]{0,8}(?:\#{1,6}[ \t]{0,4}|>[ \t]{0,4})?(?P<open>[*_\[(<\"'“「`]{0,4})"
+_MOST_BLANKS = 64
+"""A line that begins with more of them begins no turn; waiting longer would cost the square of their number."""
 _AFTER = r"[*_\])>\"'”」`]{0,4}[ \t]{0,4}"
 
 
@@ -215,6 +217,8 @@ class ReplyFilter:
                 return True
             waits = True
         text = self._pending.lstrip(" \t")
+        if len(self._pending) - len(text) > _MOST_BLANKS:
+            return None
         if any(text.startswith(line) for line in self._stop_lines):
             self.stopped = "end"
             return True

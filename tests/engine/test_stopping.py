@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -188,3 +190,18 @@ def test_nothing_comes_after_the_end() -> None:
     assert reply.feed(b"more") == ""
     assert reply.finish() == ""
     assert (reply.text, reply.stopped) == ("Hi.", "speaks_for_user")
+
+
+@pytest.mark.parametrize("piece", [" ", "\n", "a", "**", "\nYo", "<"])
+def test_time_grows_with_the_length_of_a_reply_and_no_faster(piece: str) -> None:
+    def seconds(count: int) -> float:
+        data = (piece * count).encode()
+        started = time.process_time()
+        filtered(data)
+        return time.process_time() - started
+
+    assert min(seconds(32_000) for _ in range(2)) < 24 * min(seconds(4_000) for _ in range(3))
+
+
+def test_a_heading_behind_some_blanks_still_ends_the_reply() -> None:
+    assert filtered("Well.\n" + " " * 40 + "USER: hi")[1] == "Well."
