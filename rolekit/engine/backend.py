@@ -116,7 +116,8 @@ class LocalBackend:
             now = time.perf_counter()
             if isinstance(event, Piece) and now - handed_on < _PIECE_SECONDS:
                 return
-            handed_on, taken, buffer = now, buffer, []
+            handed_on = now if isinstance(event, Piece) else 0.0  # the first piece is what somebody waits for
+            taken, buffer = buffer, []
             with suppress(RuntimeError):  # the loop is closed: nobody listens any more
                 loop.call_soon_threadsafe(queue.put_nowait, taken)
 
@@ -152,6 +153,7 @@ class LocalBackend:
 
     def _set_adapters(self, adapters: Sequence[tuple[Path, float]]) -> None:
         active = [(self._adapters.load(path), scale) for path, scale in adapters]
+        self._keeper.pay()  # what is owed belongs to the KV of the adapters still in force
         self._context.set_adapters([(adapter.pointer, scale) for adapter, scale in active])
         self._active = active
 

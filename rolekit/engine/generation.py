@@ -124,9 +124,12 @@ class Generator:
         thoughts, generated, first_token_at = draft.reply.thinking, len(draft.ids), draft.first_token_at
         if draft.only_thoughts:
             again = self._prompts.build(request, think=False)
-            if len(again.ids) < self._context.size and self._read(again, request, adapters, emit) is not None:
+            fits = len(again.ids) < self._context.size
+            if fits and self._read(again, request, adapters, emit) is not None:
                 prompt, draft = again, self._decode(again, request, emit, think=False)
                 generated += len(draft.ids)
+            elif fits:
+                draft = self._cancelled(request)
         ids = draft.kept_ids(self._vocabulary)
         self._keeper.end([*prompt.ids, *ids])
         now = time.perf_counter()

@@ -120,13 +120,13 @@ class KvKeeper:
 
     def flush(self) -> None:
         """Write what is waiting, and the conversation if much has been added since it was last saved."""
-        self._pay()
+        self.pay()
         tokens = len(self._context.tokens[0])
         if tokens - self._held.saved_tokens >= max(_SAVE_TOKENS, tokens // 4):
             self._set_aside()
         self._write()
 
-    def _pay(self) -> None:
+    def pay(self) -> None:
         """Evaluate the one token of the conversation that is missing, so that the next turn need not."""
         if self._owed is not None and len(self._context.tokens[0]) < self._context.size:
             self._context.append(self._owed)
@@ -147,7 +147,7 @@ class KvKeeper:
 
     def close(self) -> None:
         """Save the conversation and all that is waiting."""
-        self._pay()
+        self.pay()
         self._set_aside()
         self._write()
 

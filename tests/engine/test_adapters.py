@@ -200,6 +200,35 @@ async def test_there_and_back_is_like_a_cold_start(starter_path: Path, make: Mak
     await backend.close()
 
 
+async def test_a_switch_right_behind_a_cut_off_reply_leaves_its_kv_alone(
+    starter_path: Path, make: Make
+) -> None:
+    a, b = make("a", 1), make("b", 2)
+    role = Message("system", "You are Captain Nemo of the Nautilus. " * 10, "role")
+
+    async def talk(*, switch: bool) -> Logits:
+        backend = open_local(starter_path, adapters=[(a, 1.0)], context_tokens=512, kv_cache_mib=0)
+        asked = Request((role, Message("user", "Who are you?")), Sampling(temperature=0), max_tokens=12)
+        async for event in backend.stream(asked):
+            if isinstance(event, Reply):
+                first = event
+                if switch:
+                    backend.set_adapters([(b, 1.0)])
+        assert first.stop_reason == "length"
+        backend.set_adapters([(a, 1.0)])
+        said = Message("assistant", first.text, token_ids=first.token_ids)
+        following = Request(
+            (*asked.messages, said, Message("user", "Where?")), Sampling(temperature=0), max_tokens=1
+        )
+        async for _ in backend.stream(following):
+            pass
+        values = current_logits(backend)
+        await backend.close()
+        return values
+
+    assert numpy.abs(await talk(switch=True) - await talk(switch=False)).max() <= 1e-4
+
+
 async def test_switching_is_fast_and_a_bad_set_changes_nothing(starter_path: Path, make: Make) -> None:
     a, b, bad = make("a", 1), make("b", 2), make("bad", architecture="qwen2")
     backend = open_local(starter_path, context_tokens=512, kv_cache_mib=0)

@@ -95,6 +95,22 @@ async def test_a_stream_is_progress_then_pieces_then_one_reply(opened: Open) -> 
         assert sum(backend.count_tokens([*ROLE, USER])) == stats.prompt_tokens
 
 
+async def test_the_first_piece_does_not_wait_for_the_second(opened: Open) -> None:
+    async with opened(kv_cache_mib=0) as backend:
+        seen = threading.Event()
+        in_time: list[bool] = []
+
+        def work(emit: Callable[[Event], None]) -> None:
+            emit(Progress(1, 1))
+            emit(Piece("I"))
+            in_time.append(seen.wait(5))
+
+        async for event in backend._run(work, lambda: None):
+            if isinstance(event, Piece):
+                seen.set()
+        assert in_time == [True]
+
+
 async def test_every_turn_evaluates_only_what_is_new(opened: Open) -> None:
     async with opened(kv_cache_mib=0) as backend:
         turns: list[Message] = [USER]
@@ -211,6 +227,23 @@ async def test_a_reply_of_thoughts_only_is_tried_again_without(opened: Open) -> 
                 cancelled.cancel.set()
         assert isinstance(event, Reply)
         assert event.stats.generated_tokens <= 1
+
+
+async def test_a_cancel_while_the_second_try_begins_is_a_cancel(opened: Open) -> None:
+    async with opened(kv_cache_mib=0) as backend:
+        asked = request(USER, sampling=forced("<think>Hm, who am I?</think>"), max_tokens=0)
+        read_once = False
+
+        def emit(event: Event) -> None:
+            nonlocal read_once
+            if isinstance(event, Progress):
+                if read_once:
+                    asked.cancel.set()
+                read_once = read_once or event.done_tokens == event.total_tokens
+
+        reply = backend._generator.reply(asked, (), emit)
+        assert asked.cancel.is_set()
+        assert (reply.text, reply.stop_reason) == ("", "cancelled")
 
 
 async def test_characters_are_whole_and_control_bytes_are_the_callers_care(opened: Open) -> None:
