@@ -23,7 +23,8 @@ _ANCESTORS = """WITH RECURSIVE up(id, parent_id, height) AS (
 
 _DESCENDANTS = """WITH RECURSIVE down(id) AS (
     SELECT :top UNION ALL
-    SELECT node.id FROM down JOIN node ON node.conversation_id = :conversation AND node.parent_id = down.id)"""
+    SELECT node.id FROM down JOIN node
+        ON node.conversation_id = :conversation AND node.parent_id = down.id AND node.id > down.id)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from rolekit.chat import database
+from rolekit.chat import database, nodes
 from rolekit.chat.export import write_export
+from rolekit.chat.nodes import Draft
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
 from rolekit.chat.store import Store
@@ -331,3 +332,19 @@ async def test_random_damage_never_stops_the_program(begin, talk, store, home, s
         opened.search("message")
     if aside := set_aside(home):
         assert (home / aside[0]).read_bytes() == content
+
+
+def test_messages_that_are_each_others_parents_send_nothing_in_circles(store):
+    info = store.create(role_slug="ada", role_name="Ada", user="Ann")
+    with store.database.writing() as connection:
+        first = nodes.insert(connection, info.id, None, Draft("user", "Hello?"))
+        second = nodes.insert(connection, info.id, first, Draft("assistant", "Yes."))
+        connection.execute("UPDATE node SET parent_id=? WHERE id=?", (second, first))
+    code = (
+        "import sys\nfrom rolekit.chat import nodes\nfrom rolekit.chat.store import Store\n"
+        "with Store() as store:\n    node = nodes.load(store.database, int(sys.argv[1]))\n"
+        "    print(nodes.latest_leaf(store.database, node), len(nodes.load_path(store.database, node.id)))\n"
+    )
+    command = [sys.executable, "-c", code, str(first)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout.split() == [str(second), "1"]
