@@ -19,9 +19,13 @@ from rolekit.roles.role import Example, Role
 
 def editor_command() -> list[str]:
     """The user's editor: $VISUAL, $EDITOR, else one that is usually there. Raises RolekitError if there is none."""
-    chosen = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    if chosen:
-        return shlex.split(chosen)
+    chosen = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+    try:
+        words = shlex.split(chosen)
+    except ValueError as error:  # a quote without its partner
+        raise RolekitError(f"The editor {chosen!r} cannot be understood.", "Set EDITOR again.") from error
+    if words:
+        return words
     for name in ("nano", "vim", "vi", "notepad"):
         if shutil.which(name):
             return [name]
@@ -54,14 +58,21 @@ def first_draft(library: RoleLibrary, name: str) -> Path:
 def open_editor(app: App[Any], path: Path) -> None:
     """Give the terminal to the editor until it ends. Raises RolekitError where that cannot be done."""
     command = editor_command()
+    failure: OSError | None = None
     try:
         with app.suspend():
-            subprocess.run([*command, str(path)], check=False)
-    except OSError as error:
-        raise RolekitError(
-            f"The editor {command[0]} could not be started ({error.strerror}).", "Set EDITOR to one that can."
-        ) from error
+            try:
+                subprocess.run([*command, str(path)], check=False)
+            except (
+                OSError
+            ) as error:  # raised from inside suspend(), it would leave the terminal lent for good
+                failure = error
     except SuspendNotSupported as error:
         raise RolekitError(
             "This terminal cannot be lent to an editor.", f"Edit {path} yourself; the list follows."
         ) from error
+    if failure is not None:
+        raise RolekitError(
+            f"The editor {command[0]} could not be started ({failure.strerror}).",
+            "Set EDITOR to one that can.",
+        ) from failure

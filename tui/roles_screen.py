@@ -56,7 +56,8 @@ class RolesScreen(Screen[None]):
     AUTO_FOCUS = "#search"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "new", "New role", show=False),
-        Binding("ctrl+e", "edit", "Edit", show=False),
+        # before the search line's own Ctrl+E, which is the end of the line
+        Binding("ctrl+e", "edit", "Edit", show=False, priority=True),
     ]
     help_text = HelpText(
         "The role library",

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from rolekit.errors import RolekitError
 from rolekit.paths import roles_dir
 from rolekit.tui.ask import AskScreen
 from rolekit.tui.chat_screen import ChatScreen
+from rolekit.tui.editing import editor_command
 from rolekit.tui.roles_screen import RolesScreen
 
 
@@ -118,6 +120,19 @@ async def test_editing_a_bundled_role_copies_it_first(make_app, drive, editor: P
         assert "yours · en" in hand.screen
         assert not os.access(editor, os.F_OK), "without a terminal there is nothing to lend to an editor"
         assert "cannot be lent" in hand.screen
+
+
+async def test_ctrl_e_edits_while_searching(make_app, drive, editor: Path) -> None:
+    async with drive(make_app(role=None)) as hand:
+        await hand.press(*"sherlock", "ctrl+e")
+        await hand.settle()
+        assert (roles_dir() / "sherlock-holmes.toml").exists()
+
+
+def test_an_editor_with_half_a_quote_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL", "vi '")
+    with pytest.raises(RolekitError, match="cannot be understood"):
+        editor_command()
 
 
 async def test_help_belongs_to_what_has_the_focus(make_app, drive) -> None:

@@ -173,3 +173,14 @@ def test_closing_the_terminal_keeps_what_came(open_terminal: Callable[..., Termi
     again = open_terminal("chat", "--role", "Sherlock")
     again.shows("· stopped", 60)
     assert again.quit() == 0
+
+
+def test_an_editor_that_is_not_there_gives_the_terminal_back(
+    open_terminal: Callable[..., Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISUAL", "no-such-editor")
+    terminal = open_terminal()
+    terminal.shows("Ada Lovelace", 60)
+    terminal.type("\x05")
+    terminal.shows("could not be started", 30)
+    assert terminal.quit() == 0
