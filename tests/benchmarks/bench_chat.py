@@ -1,6 +1,6 @@
 """A 20-turn chat against llama-cpp-python's Llama; reopening a long chat; a second chat with the same role.
 
-python tests/benchmarks/bench_chat.py [--rounds N]
+python tests/benchmarks/bench_chat.py [role] [reopen] [turns] [--rounds N]
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def long_chat(tokens: int) -> list[Message]:
     """A chat of about that many tokens."""
     text = "I went down to the harbour and asked every sailor about the man with the scar. " * 4
     messages = [role(300)]
-    while len(messages) < 2 * ((tokens - 300) // 150):
+    while len(messages) < 2 * ((tokens - 300) // 114):
         messages += [
             Message("user", QUESTIONS[len(messages) % 20] + " " + text[:150]),
             Message("assistant", text),
@@ -139,13 +139,17 @@ def long_chat(tokens: int) -> list[Message]:
 def reopened(rounds: int) -> None:
     """The first token of a 4,000-token chat: from its snapshot, and with nothing kept."""
     chat = long_chat(4000)
-    following = [*chat, Message("user", "Where were we?")]
+    numbers = iter(range(1000))
+
+    def following() -> list[Message]:
+        return [*chat, Message("user", f"Where were we, {next(numbers)} nights ago?")]
+
     with fresh_home():
         run(_first_token([*chat, Message("user", "And then?")], "yesterday", 2048))
         cold, warm = in_turn(
             rounds,
-            lambda: run(_first_token(following, "yesterday", 0)),
-            lambda: run(_first_token(following, "yesterday", 2048)),
+            lambda: run(_first_token(following(), "yesterday", 0)),
+            lambda: run(_first_token(following(), "yesterday", 2048)),
         )
     report("4,000-token chat, first token: cold vs reopened", cold, warm, "s", ">= 20")
 
@@ -164,14 +168,17 @@ def same_role(rounds: int) -> None:
     report("new chat, 800-token role: cold vs known role", cold, warm, "s", ">= 5")
 
 
+PARTS = {"role": same_role, "reopen": reopened, "turns": twenty_turns}
+
+
 def main() -> None:
     """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; default all")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    same_role(options.rounds)
-    reopened(options.rounds)
-    twenty_turns(options.rounds)
+    for part in options.parts or PARTS:
+        PARTS[part](options.rounds)
 
 
 if __name__ == "__main__":
