@@ -13,6 +13,15 @@ MOST_THREADS = 512
 """GGML_MAX_N_THREADS of llama.cpp: one more and it aborts or worse."""
 
 
+_MEANING = {
+    "extra_forbidden": "there is no such key",
+    "int_parsing": "this must be a whole number",
+    "int_type": "this must be a whole number",
+    "string_type": "this must be text in quotes",
+}
+"""pydantic's words, in ours."""
+
+
 class Config(BaseModel):
     """What a person may set once instead of typing it every time."""
 
@@ -47,13 +56,18 @@ def load_config(path: Path | None = None) -> Config:
     except (FileNotFoundError, NotADirectoryError):
         return Config()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        if isinstance(error, OSError):
+            reason = error.strerror or reason
         raise RolekitError(
-            f"The settings in {path} cannot be read: {error}.", "Correct or remove it."
+            f"The settings in {path} cannot be read ({reason}).", "Correct or remove it."
         ) from error
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {_MEANING.get(e['type'], e['msg'])}" for e in error.errors()
+        )
         keys = ", ".join(Config.model_fields)
         raise RolekitError(
             f"The settings in {path} have faults: {faults}.", f"Known keys are: {keys}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +67,11 @@ def chat(  # one parameter an option: that is how typer reads a command
     ] = None,
     import_: Annotated[
         Path | None,
-        typer.Option("--import", metavar="FILE", help="Go on with a chat from SillyTavern (.jsonl)."),
+        typer.Option(
+            "--import",
+            metavar="FILE",
+            help="Go on with a chat from SillyTavern (.jsonl) or an export (.json).",
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the chats and exit.")] = False,
     find: Annotated[
@@ -94,7 +99,7 @@ def chat(  # one parameter an option: that is how typer reads a command
         face.bring_in(import_)
     if say:
         code = face.say(lines_of(say), as_json=json)
-    elif plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    elif plain or not _can_draw():
         code = face.plain()
     else:
         code = face.tui()
@@ -115,9 +120,14 @@ def _look_up(role: str | None, words: str | None) -> None:
             print_chats(store, slug)
 
 
+def _can_draw() -> bool:
+    """Whether a person sits at a terminal that the TUI can draw on; TERM=dumb, as in Emacs's shell, cannot."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def start_app() -> None:
     """`rolekit` alone: the TUI at the role library."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not _can_draw():
         raise RolekitError(
             "The TUI needs a terminal.", "Use `rolekit chat --role NAME --say TEXT` or --plain."
         )

@@ -26,6 +26,8 @@ Status = Literal["ok", "note", "missing", "broken"]
 MARKS: dict[Status, str] = {"ok": "ok", "note": "note", "missing": "missing", "broken": "BROKEN"}
 TRAIN_PACKAGES = ("torch", "transformers", "peft", "safetensors", "gguf", "rouge_score")
 LOW_DISK_BYTES = 2 << 30
+_PROBE_BYTES = 256 << 10
+"""What opening the chats takes at least; a full disk still makes empty files."""
 _COLOURLESS = ("dumb",) if sys.platform == "win32" else ("dumb", "")
 
 app = typer.Typer(
@@ -122,8 +124,9 @@ def _memory() -> Check:
 
 def _home() -> Check:
     try:
-        with tempfile.NamedTemporaryFile(dir=ensure_dir(home()), prefix=".doctor-"):
-            pass
+        with tempfile.NamedTemporaryFile(dir=ensure_dir(home()), prefix=".doctor-") as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
     except RolekitError as error:
         return Check("home", "broken", error.what_happened, error.what_to_do, needed=True)
     except OSError as error:
@@ -146,9 +149,10 @@ def _disk() -> Check:
 
 def _settings() -> Check:
     from rolekit.config import load_config
+    from rolekit.engine.presets import load_preset
 
     try:
-        load_config()
+        load_preset(load_config().preset)
     except RolekitError as error:
         return Check("settings", "broken", error.what_happened, error.what_to_do, needed=True)
     return Check("settings", "ok", "read", needed=True)

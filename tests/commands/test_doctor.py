@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from rolekit.commands.doctor import app
+from rolekit.commands.doctor import _home, app
 from rolekit.config import save_setting
 from rolekit.engine import machine, starter
 
@@ -99,3 +101,26 @@ def test_the_terminal_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "120x40, 256 colours" in str(checks()["terminal"]["detail"])
     monkeypatch.setenv("NO_COLOR", "1")
     assert "no colour" in str(checks()["terminal"]["detail"])
+
+
+def test_settings_that_chat_would_refuse_are_broken(home: Path) -> None:
+    save_setting("preset", "no-such-preset")
+    assert checks()["settings"]["status"] == "broken"
+    (home / "config.toml").write_text('threads = "x"\nmodle = 1\n', encoding="utf-8")
+    detail = str(checks()["settings"]["detail"])
+    assert "threads: this must be a whole number" in detail
+    assert "modle: there is no such key" in detail
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits file sizes the POSIX way")
+def test_a_home_that_takes_no_bytes_is_broken() -> None:
+    import resource
+
+    before, old = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        status = _home().status
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, old)
+    assert status == "broken"

@@ -45,3 +45,15 @@ def test_values_that_cannot_be_meant_are_usage_faults(arguments: tuple[str, str]
     result = rolekit("chat", *arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert result.returncode == 2
     assert b"Error: Invalid value" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a POSIX thing")
+def test_a_dumb_terminal_is_told_how_to_do_without_the_app() -> None:
+    import pty
+
+    master, slave = pty.openpty()
+    result = rolekit(stdin=slave, stdout=slave, env={**os.environ, "TERM": "dumb"})
+    os.close(slave)
+    os.close(master)
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"rolekit: The TUI needs a terminal.")
