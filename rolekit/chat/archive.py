@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,21 @@ from rolekit.errors import RolekitError
 
 _FORMAT = "rolekit-conversation"
 _VERSION = 1
+_TIMES = ("created_at", "updated_at", "hidden_at", "at")
+_LATEST = 1e11
+"""Seconds; what calendars can show ends there or later."""
+_FAULTS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+"""What a file of another kind, or one that somebody has edited, may raise."""
 _OTHER_NODES = {
     "conversation": ("head", "fold_node"),
     "node": ("parent_id",),
@@ -66,7 +82,7 @@ def import_json(store: Store, path: Path) -> str:
         raise RolekitError(
             f"{path} cannot be read ({error.strerror or error}).", "Check the path."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except _FAULTS as error:
         raise RolekitError(
             f"{path} is not a conversation that rolekit exported ({type(error).__name__}: {error}).",
             "Export it again with /export NAME.json.",
@@ -82,6 +98,9 @@ def _insert(
     own = "id" if table == "conversation" else "conversation_id"
     values = {name: value for name, value in row.items() if name in known and name != "id"}
     values[own] = conversation_id
+    for name in _TIMES:
+        if values.get(name) is not None and not 0 <= values[name] < _LATEST:
+            raise ValueError(f"{name} is no time")
     values |= {name: numbers[values[name]] for name in _OTHER_NODES[table] if name in values}
     clean = [storable(value) if isinstance(value, str) else value for value in values.values()]
     marks = ",".join("?" * len(clean))

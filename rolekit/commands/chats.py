@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from rolekit.chat.archive import import_json
 from rolekit.chat.sillytavern import character_of, import_sillytavern
 from rolekit.chat.store import Store
 from rolekit.errors import RolekitError
@@ -37,10 +38,12 @@ def print_hits(store: Store, words: str) -> None:
 
 
 def import_chat(store: Store, library: RoleLibrary, entry: Entry | None, file: Path) -> tuple[Entry, str]:
-    """The role and the id of a chat read from a SillyTavern .jsonl file; the counts go to stderr.
+    """The role and the id of a chat read from SillyTavern's .jsonl or our .json; the counts go to stderr.
 
     Without an entry the role is looked up by the character's name in the file.
     """
+    if file.suffix.lower() == ".json":
+        return _import_own(store, library, entry, file)
     if entry is None:
         name = character_of(file)
         if not name:
@@ -55,3 +58,13 @@ def import_chat(store: Store, library: RoleLibrary, entry: Entry | None, file: P
     for line in report.bad_lines[:20]:
         print(f"rolekit: line {line.number}: {one_line(line.reason, 200)}", file=sys.stderr)
     return entry, report.conversation_id
+
+
+def _import_own(store: Store, library: RoleLibrary, entry: Entry | None, file: Path) -> tuple[Entry, str]:
+    with store.database.writing():  # nothing stays of a chat whose role is not here
+        info = store.conversation(import_json(store, file))
+        own = library.find(info.role_slug or info.role_name)
+        if entry is not None and entry.slug != own.slug:
+            raise RolekitError(f"{file.name} is a chat with {one_line(info.role_name)}.", "Leave out --role.")
+    print(f"rolekit: read {info.messages} messages from {one_line(file.name)}", file=sys.stderr)
+    return own, info.id

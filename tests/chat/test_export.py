@@ -62,6 +62,22 @@ def test_json_of_another_kind_is_one_sentence(store, tmp_path, content):
     assert store.conversations() == []
 
 
+@pytest.mark.parametrize(
+    "node",
+    [{"text": None}, {"text": ["a"]}, {"created_at": "today"}, {"created_at": 1e18}, {"created_at": float("nan")}],
+)  # fmt: skip
+async def test_an_edited_export_is_one_sentence(begin, talk, store, tmp_path, node):
+    session = begin()
+    await talk(session, "Hello?")
+    whole = json.loads(to_json(store, session.id))
+    whole["nodes"][1] |= node
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    with pytest.raises(RolekitError, match="not a conversation"):
+        import_json(store, path)
+    assert [info.id for info in store.conversations()] == [session.id]
+
+
 async def test_markdown_shows_the_active_branch_without_escapes(begin, talk, store):
     session = await a_tree(begin, talk)
     text = to_markdown(store, session.id)
