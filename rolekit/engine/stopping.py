@@ -95,11 +95,6 @@ class ReplyFilter:
         """
         return tuple(self._ranges)
 
-    @property
-    def kept_bytes(self) -> int:
-        """Where the visible reply ends in the raw stream, in bytes; 0 when there is none."""
-        return self._ranges[-1][1] if self._ranges else 0
-
     def feed(self, data: bytes) -> str:
         """The text that may be shown now: whole characters that are no beginning of anything hidden."""
         out: list[str] = []
