@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,10 +15,15 @@ def home() -> Path:
     """The user's rolekit folder: $ROLEKIT_HOME, else the platform's data folder. Not created here."""
     override = os.environ.get("ROLEKIT_HOME")
     if override:
-        return Path(override).expanduser()
+        return expanded(override)
     from platformdirs import user_data_path
 
     return user_data_path("rolekit", appauthor=False)
+
+
+def expanded(text: str) -> Path:
+    """The path that a person typed; a `~name` that is nobody's home here is a name like any other."""
+    return Path(os.path.expanduser(text))
 
 
 def roles_dir() -> Path:
@@ -76,6 +81,8 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     """
     ensure_dir(target.parent)
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    if "\0" in target.name:
+        raise RolekitError(f"{target.name!r} is no name for a file.", "Choose another.")
     try:
         with part.open("wb") as file:
             yield file
@@ -88,7 +95,8 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
             "Free some disk space or choose another place; nothing that was there has changed.",
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a name too long to open is too long to remove
+            part.unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:

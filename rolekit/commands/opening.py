@@ -12,6 +12,7 @@ from rolekit.chat.options import ChatOptions
 from rolekit.config import Config
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend
+from rolekit.paths import expanded
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ def parse_adapter(text: str) -> tuple[Path, float]:
             scale, text = float(tail), head
         except ValueError:
             scale = 1.0
-    path = Path(text).expanduser()
-    if not path.is_file():
+    path = expanded(text)
+    if not os.path.isfile(path):
         raise RolekitError(
             f"There is no adapter at {path}.", "Give the path of a GGUF LoRA adapter: --adapter PATH[:SCALE]."
         )

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rolekit.chat.events import SessionEvent
 from rolekit.chat.export import write_export
@@ -17,6 +16,7 @@ from rolekit.chat.store import Store
 from rolekit.commands.say import stream_reply
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend, Stats
+from rolekit.paths import expanded
 from rolekit.roles.library import RoleLibrary
 from rolekit.text import count, sanitize
 
@@ -149,7 +149,7 @@ class PlainChat:
         self._note(f"everything is saved as you type; come back with --session {sanitize(name)!r}")
 
     def _export(self, name: str) -> None:
-        path = Path(_wanted(name, "/export FILE")).expanduser()
+        path = expanded(_wanted(name, "/export FILE"))
         write_export(self.store, self.session.conversation.id, path)
         self._note(f"written to {path}")
 

@@ -39,7 +39,7 @@ class Adapters:
 
         Raises RolekitError when it is no LoRA adapter, is damaged, or was made for another model.
         """
-        path = path.expanduser().resolve()
+        path = path.resolve()
         header = read_header(path)
         _check(header, self._model.header, path)
         stat = path.stat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from rolekit.config import load_config
 from rolekit.engine.starter import starter_path
 from rolekit.errors import RolekitError
-from rolekit.paths import models_dir
+from rolekit.paths import expanded, models_dir
 from rolekit.text import one_line
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -91,10 +92,10 @@ def resolve(ref: str | None) -> Path:
         )
     if ref.startswith(("hf:", "https://", "http://")):
         return _pulled(parse_hub(ref))
-    path = Path(ref).expanduser()
-    if path.is_file():
+    path = expanded(ref)
+    if os.path.isfile(path):
         return _first_shard(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise _folder(path)
     return _by_name(ref, path)
 
@@ -165,7 +166,7 @@ def _by_name(ref: str, path: Path) -> Path:
     if found:
         raise _several(ref, found)
     if path.suffix.lower() == ".gguf" or "/" in ref or "\\" in ref:
-        beside = [file.name for file in path.parent.glob("*.gguf")] if path.parent.is_dir() else []
+        beside = [file.name for file in path.parent.glob("*.gguf")] if os.path.isdir(path.parent) else []
         advice = f"Did you mean {path.with_name(near)}?" if (near := _nearest(path.name, beside)) else ""
         if not advice and re.fullmatch(r"[\w.-]+/[\w.-]+(/.+\.gguf)?", ref):
             advice = f"If it is a repository on the hub: rolekit models pull hf:{ref}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekit.engine.sandbox import MAX_SOURCE_CHARACTERS, TEMPLATE_FAULTS, TemplateEnvironment
 from rolekit.errors import RolekitError
+from rolekit.paths import expanded
 from rolekit.text import one_line
 
 if TYPE_CHECKING:
@@ -95,8 +97,8 @@ def load_template(choice: str | None, header: GgufHeader) -> ChatTemplate:
     if choice in names:
         folder = resources.files("rolekit.engine").joinpath("templates")
         return ChatTemplate(folder.joinpath(f"{choice}.jinja").read_text("utf-8"), choice)
-    path = Path(choice).expanduser()
-    if path.is_file():
+    path = expanded(choice)
+    if os.path.isfile(path):
         return ChatTemplate(_read(path), path.name)
     near = difflib.get_close_matches(choice.lower(), names, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
