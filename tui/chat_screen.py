@@ -33,7 +33,7 @@ from rolekit.tui.model import Model
 from rolekit.tui.safe import sentence
 from rolekit.tui.sessions import Sessions
 from rolekit.tui.stage import Stage
-from rolekit.tui.status import Notice, StatusLine, TitleLine
+from rolekit.tui.status import BUSY, Notice, StatusLine, TitleLine
 from rolekit.tui.transcript import Transcript
 from rolekit.tui.welcome import Welcome, openers
 
@@ -182,7 +182,11 @@ class ChatScreen(Screen[None]):
             command = parse(event.text)
             if command is not None:
                 self.box.sent(event.text)
-                await run_command(self, command.name, command.argument)
+                try:
+                    await run_command(self, command.name, command.argument)
+                except RolekitError:
+                    self.box.give_back(event.text)
+                    raise
             elif self.session is None:
                 self.say("Choose somebody to talk to first: F2.")
             else:
@@ -225,7 +229,7 @@ class ChatScreen(Screen[None]):
 
     def _may_change(self) -> bool:
         if self.replying:
-            self.say(f"{self.role_name} is still answering; Esc stops.")
+            self.say(f"{self.role_name} {BUSY}")
         return not self.replying
 
     def _reply(
@@ -267,6 +271,7 @@ class ChatScreen(Screen[None]):
     def _settled(self, event: Worker.StateChanged) -> None:
         if event.worker.group == "reply" and event.worker.is_finished:
             self._idle.set()
+            self.query_one(Notice).answered()
 
     async def settle(self) -> None:
         """Stop the reply that is on its way, keep what came, and wait until it is saved."""

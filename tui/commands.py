@@ -15,7 +15,7 @@ from rolekit.tui import facts
 from rolekit.tui.composer import Composer
 from rolekit.tui.context_screen import ContextScreen
 from rolekit.tui.help import HelpScreen
-from rolekit.tui.status import figures
+from rolekit.tui.status import BUSY, figures
 
 if TYPE_CHECKING:
     from rolekit.tui.chat_screen import ChatScreen
@@ -32,7 +32,7 @@ async def run_command(screen: ChatScreen, name: str, argument: str) -> None:
     elif name in _CHANGES:
         assert screen.session is not None
         if screen.replying:
-            raise RolekitError("The answer is still being written.", "Esc stops it.")
+            raise RolekitError(f"{screen.role_name} {BUSY}", "")
         await _CHANGES[name](screen, screen.session, argument)
 
 
@@ -165,8 +165,6 @@ async def _save(screen: ChatScreen, session: Session, argument: str) -> None:
 
 async def _export(screen: ChatScreen, session: Session, argument: str) -> None:
     target = Path(argument or f"{session.slug}.md").expanduser()
-    if target.exists():
-        raise RolekitError(f"{target} is there already.", "Choose another name.")
     write_export(screen.store, session.id, target)
     screen.say(f"Written to {target.absolute()}.")
 

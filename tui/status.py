@@ -83,6 +83,10 @@ class TitleLine(Widget):
         return Content.assemble(left, " ", ("─" * max(1, rule), "$rule"), " ", right, " ", ("─", "$rule"))
 
 
+BUSY = "is still answering; Esc stops."
+"""How a notice ends that is out of date once the answer is there."""
+
+
 class Notice(Widget):
     """What went wrong and what to do next, right above the composer. Empty: not there at all."""
 
@@ -94,6 +98,11 @@ class Notice(Widget):
         self.text, self.serious = text, serious
         self.set_class(bool(text), "-shown")
         self.set_class(serious, "-serious")
+
+    def answered(self) -> None:
+        """Take a sentence away that only held while the role was answering."""
+        if self.text.endswith(BUSY):
+            self.say("")
 
     def render(self) -> Content:
         """The sentence behind its sign."""

@@ -25,7 +25,7 @@ def to_markdown(store: Store, conversation_id: str) -> str:
 def write_export(store: Store, conversation_id: str, path: Path) -> None:
     """Write the conversation to path; its ending chooses the format: .md, .json or .jsonl (SillyTavern).
 
-    Raises RolekitError for another ending, and when the place cannot be written.
+    Raises RolekitError for another ending, for a file that is there already, and when the place cannot be written.
     """
     formats = {".md": to_markdown, ".json": to_json, ".jsonl": to_sillytavern}
     form = formats.get(path.suffix.lower())
@@ -33,6 +33,8 @@ def write_export(store: Store, conversation_id: str, path: Path) -> None:
         raise RolekitError(
             f"The ending of {path.name} names no format.", "Use .md, .json or .jsonl (SillyTavern's)."
         )
+    if path.exists():
+        raise RolekitError(f"{one_line(str(path), 300)} is there already.", "Choose another name.")
     write_text(path, form(store, conversation_id))
 
 

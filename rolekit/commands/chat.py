@@ -22,6 +22,7 @@ from rolekit.commands.opening import (
 from rolekit.config import MOST_THREADS, Config, load_config
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend
+from rolekit.text import one_line
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -221,6 +222,11 @@ class _Face:
         with Store() as store:
             if self.entry is None and self.name and (named := store.find(self.name)):
                 self.entry = self.library.find(named.role_slug)
+            if self.entry is None and self.name:
+                raise RolekitError(
+                    f'There is no chat called "{one_line(self.name, 60)}".',
+                    "Add --role NAME to begin it; `rolekit chat --list` shows those there are.",
+                )
             if self.entry is None:
                 raise RolekitError("No role was named.", "Add --role NAME; `rolekit roles list` shows them.")
             if store.notice:

@@ -94,3 +94,7 @@ async def test_the_ending_chooses_the_format(begin, talk, store, tmp_path):
         assert (tmp_path / name).read_text(encoding="utf-8").startswith(first)
     with pytest.raises(RolekitError, match=r"ending of a\.txt"):
         write_export(store, session.id, tmp_path / "a.txt")
+    (tmp_path / "mine.md").write_text("not yours", encoding="utf-8")
+    with pytest.raises(RolekitError, match="is there already"):
+        write_export(store, session.id, tmp_path / "mine.md")
+    assert (tmp_path / "mine.md").read_text(encoding="utf-8") == "not yours"

@@ -57,3 +57,9 @@ def test_a_dumb_terminal_is_told_how_to_do_without_the_app() -> None:
     os.close(master)
     assert result.returncode == 1
     assert result.stderr.startswith(b"rolekit: The TUI needs a terminal.")
+
+
+def test_a_chat_that_is_not_there_is_named() -> None:
+    result = rolekit("chat", "--session", "boots", "--plain", stdin=subprocess.DEVNULL)
+    assert result.returncode == 1
+    assert b'There is no chat called "boots".' in result.stderr

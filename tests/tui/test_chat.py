@@ -118,6 +118,20 @@ async def test_typing_goes_on_while_a_reply_comes(make_app, drive, steady) -> No
         await hand.settle()
         assert hand.texts[-1] == "one two three"
         assert hand.typed == "next"
+        assert hand.notice == ""
+
+
+async def test_a_command_that_comes_too_early_is_not_lost(make_app, drive, steady) -> None:
+    backend = steady(["one two three"], pause_after=1)
+    async with drive(make_app(backend=backend)) as hand:
+        await hand.send("Count.")
+        await hand.until(lambda: hand.texts[-1] == "one ")
+        await hand.press(*"/edit a long thought", "enter")
+        await hand.pilot.pause()
+        assert "still answering" in hand.notice
+        assert hand.typed == "/edit a long thought"
+        backend.released.set()
+        await hand.settle()
 
 
 async def test_versions_are_swiped_and_one_more_is_made(make_app, drive) -> None:
