@@ -39,3 +39,12 @@ def test_a_name_that_no_file_can_have_is_one_sentence(tmp_path: Path, name: str)
     with pytest.raises(RolekitError):
         write_text(tmp_path / name, "x")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e999"])
+def test_an_adapters_scale_is_a_number(tmp_path: Path, scale: str) -> None:
+    path = tmp_path / "a.gguf"
+    path.touch()
+    assert parse_adapter(f"{path}:0.5") == (path, 0.5)
+    with pytest.raises(RolekitError, match=f"cannot have the scale {scale}"):
+        parse_adapter(f"{path}:{scale}")

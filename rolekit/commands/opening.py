@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,8 @@ def parse_adapter(text: str) -> tuple[Path, float]:
             scale, text = float(tail), head
         except ValueError:
             scale = 1.0
+    if not math.isfinite(scale):
+        raise RolekitError(f"An adapter cannot have the scale {tail}.", "Give a number: --adapter PATH:0.5.")
     path = expanded(text)
     if not os.path.isfile(path):
         raise RolekitError(
