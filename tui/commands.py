@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rolekit.chat.export import write_export
 from rolekit.chat.session import Session
 from rolekit.chat.tree import Node
 from rolekit.errors import RolekitError
+from rolekit.paths import expanded
 from rolekit.text import sanitize
 from rolekit.tui import facts
 from rolekit.tui.composer import Composer
@@ -164,7 +164,7 @@ async def _save(screen: ChatScreen, session: Session, argument: str) -> None:
 
 
 async def _export(screen: ChatScreen, session: Session, argument: str) -> None:
-    target = Path(argument or f"{session.slug}.md").expanduser()
+    target = expanded(argument or f"{session.slug}.md")
     write_export(screen.store, session.id, target)
     screen.say(f"Written to {target.absolute()}.")
 

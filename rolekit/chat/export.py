@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def write_export(store: Store, conversation_id: str, path: Path) -> None:
         raise RolekitError(
             f"The ending of {path.name} names no format.", "Use .md, .json or .jsonl (SillyTavern's)."
         )
-    if path.exists():
+    if os.path.lexists(path):
         raise RolekitError(f"{one_line(str(path), 300)} is there already.", "Choose another name.")
     write_text(path, form(store, conversation_id))
 

@@ -98,3 +98,10 @@ async def test_the_ending_chooses_the_format(begin, talk, store, tmp_path):
     with pytest.raises(RolekitError, match="is there already"):
         write_export(store, session.id, tmp_path / "mine.md")
     assert (tmp_path / "mine.md").read_text(encoding="utf-8") == "not yours"
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".md", "a\0b.md"])
+async def test_a_name_that_no_file_can_have_is_one_sentence(begin, store, tmp_path, name):
+    with pytest.raises(RolekitError):
+        write_export(store, begin().id, tmp_path / name)
+    assert list(tmp_path.glob("*.md*")) == []
