@@ -36,11 +36,6 @@ def models_dir() -> Path:
     return home() / "models"
 
 
-def adapters_dir() -> Path:
-    """Trained adapters."""
-    return home() / "adapters"
-
-
 def cache_dir() -> Path:
     """What can be made again: KV snapshots and indexes."""
     return home() / "cache"

@@ -28,7 +28,17 @@ def commands() -> list[str]:
 
 def opens_a_screen(command: str) -> bool:
     words = shlex.split(command)
-    return words[0] == "rolekit" and words[1:2] in ([], ["chat"]) and not {"--say", "--plain"} & set(words)
+    return (
+        words[0] == "rolekit"
+        and words[1:2] in ([], ["chat"])
+        and not {"--say", "--plain", "--list", "--find"} & set(words)
+    )
+
+
+@pytest.fixture(scope="module")
+def tour_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for the whole tour: its later commands look for what the earlier ones said."""
+    return tmp_path_factory.mktemp("tour")
 
 
 def shell(command: str) -> str:
@@ -48,7 +58,10 @@ def test_ci_runs_the_two_commands_that_are_left_out_here() -> None:
 @pytest.mark.parametrize(
     "command", [line for line in commands() if "hf:" not in line and not opens_a_screen(line)]
 )
-def test_a_command_of_the_tour_works(command: str, tmp_path: Path) -> None:
+def test_a_command_of_the_tour_works(
+    command: str, tour_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROLEKIT_HOME", str(tour_home))
     result = subprocess.run(
         shell(command), shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
