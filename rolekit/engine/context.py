@@ -44,6 +44,9 @@ class Context:
         params.kv_unified = False
         params.n_threads = params.n_threads_batch = threads or physical_cores()
         params.swa_full = model.sliding_window > 0  # without it, an older part of the window is gone for good
+        # On a CPU llama.cpp's flash attention reads a short new turn over a long history at two thirds of the speed.
+        self._flash = bool(llama_cpp.llama_supports_gpu_offload())
+        params.flash_attn_type = -1 if self._flash else 0
         params.no_perf = True
         log.last_errors()
         self.pointer: Any = llama_cpp.llama_init_from_model(model.pointer, params)
@@ -136,7 +139,14 @@ class Context:
     def kinds(self) -> dict[str, str]:
         """What the bytes of state() depend on besides the model, its adapters and the versions."""
         window = "full" if self.model.sliding_window else "none"
-        return {"context": str(self.size), "kv": "f16 f16", "rope": "of the model", "window": window}
+        flash = "auto" if self._flash else "off"
+        return {
+            "context": str(self.size),
+            "kv": "f16 f16",
+            "rope": "of the model",
+            "window": window,
+            "flash attention": flash,
+        }
 
     def _interrupted(self, status: int) -> bool:
         """False for an abort; everything else that is not a success raises."""

@@ -2,7 +2,8 @@
 
 Weights are the tensors' bytes. The KV cache follows llama.cpp's layout: f16 cells for every layer that has keys and
 values, grouped heads counted once, sliding-window layers as long as their window where the cache is kept short.
-The compute buffers are an estimate: the feed-forward activations and the mask of one chunk, the logits of one token.
+The compute buffers are an estimate: the feed-forward activations, the mask and (without flash attention, as on a CPU)
+the attention scores of one chunk, the logits of one token.
 """
 
 from __future__ import annotations
@@ -161,7 +162,10 @@ def _compute_bytes(shape: _Shape, header: GgufHeader, context_tokens: int) -> in
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     vocabulary = len(tokens) if isinstance(tokens, list) else shape.one("vocab_size", 0)
     feed_forward = max(shape.one("feed_forward_length", 0), shape.one("expert_feed_forward_length", 0) * 8)
-    activations = 4 * (3 * feed_forward + 4 * shape.embedding)
+    heads = max(shape.each("attention.head_count", [1]), default=1)
+    scores = heads * _pad(context_tokens)
+    # The buffer is used again from step to step: the larger of the two decides.
+    activations = 4 * (max(3 * feed_forward, scores) + 4 * shape.embedding)
     mask = 2 * _pad(context_tokens)
     return CHUNK_TOKENS * (activations + mask) + 4 * vocabulary
 

@@ -32,6 +32,7 @@ model = L.llama_model_load_from_file(path.encode(), L.llama_model_default_params
 params = L.llama_context_default_params()
 params.n_ctx, params.n_batch, params.n_ubatch = context, chunk, chunk
 params.n_outputs_max, params.kv_unified, params.swa_full = 1, True, full
+params.flash_attn_type = -1 if L.llama_supports_gpu_offload() else 0  # as rolekit.engine.context has it
 assert model and L.llama_init_from_model(model, params), "".join(lines)
 vocabulary = L.llama_model_get_vocab(model)
 ends = [i for i in range(L.llama_vocab_n_tokens(vocabulary)) if L.llama_vocab_is_eog(vocabulary, i)]
