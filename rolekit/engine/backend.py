@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import ExitStack, aclosing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -202,9 +202,9 @@ def open_local(
     the disk budget for KV snapshots, 0 keeps none.
     Raises RolekitError when the file, the template or an adapter cannot be used.
     """
-    model = Model(path)
-    context: Context | None = None
-    try:
+    with ExitStack() as opened:
+        model = Model(path)
+        opened.callback(model.close)
         prompts = PromptMaker(Prompter(load_template(chat_template, model.header), model.vocabulary))
         notice = ""
         if context_tokens > model.trained_context > 0:
@@ -214,13 +214,10 @@ def open_local(
             )
             context_tokens = model.trained_context
         context = Context(model, context_tokens=context_tokens, threads=threads)
+        opened.callback(context.close)
         snapshots = Snapshots(cache_dir() / "kv", kv_cache_mib << 20)
         backend = LocalBackend(model, context, prompts, snapshots, notice)
         if adapters:
             backend.set_adapters(adapters)
-    except BaseException:
-        if context is not None:
-            context.close()
-        model.close()
-        raise
+        opened.pop_all()  # from here on the backend closes them
     return backend

@@ -391,6 +391,7 @@ async def test_closing_twice_is_fine(starter_path: Path) -> None:
     backend = open_local(starter_path, context_tokens=256)
     await backend.close()
     await backend.close()
+    assert backend._model.pointer is None
 
 
 def resident_mib() -> float:

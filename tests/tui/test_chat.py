@@ -330,6 +330,7 @@ async def test_quit_command(make_app, drive, steady) -> None:
     async with drive(make_app(backend=backend)) as hand:
         await hand.send("/quit")
         await hand.until(lambda: backend.closed)
+    assert backend.closed
 
 
 async def test_a_message_anywhere_can_be_chosen(make_app, drive) -> None:
