@@ -1,55 +1,19 @@
-"""Fetching a model from the hub: resumed where it stopped, checked against the hub's sha256, then renamed.
+"""Fetching a model from the hub: its files transferred and checked (rolekit.engine.transfer), then its header read.
 
-A part file is called NAME.<first of its checksum>.part, so one command after another goes on with it, and never
-with the bytes of another version. llama.cpp only ever sees a whole file whose header is sound.
+llama.cpp only ever sees a whole file whose header is sound.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from rolekit.engine import hub
 from rolekit.engine.gguf_header import read_header
 from rolekit.engine.hub import HubFile, HubRepo
 from rolekit.engine.references import HubRef, parse_hub
-from rolekit.errors import RolekitError
-from rolekit.paths import ensure_dir
+from rolekit.engine.transfer import WAITS_SECONDS, Job, Report, check_space, fetch, is_there
 from rolekit.text import size
-
-if TYPE_CHECKING:
-    import httpx
-
-CHUNK_BYTES = 1 << 20
-SPARE_BYTES = 64 << 20
-WAITS_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
-"""How long to wait before each further attempt that brought nothing; one that brought something starts over."""
-
-
-class Report(Protocol):
-    """Told how far a download is."""
-
-    def __call__(self, name: str, done: int, total: int) -> None:
-        """name: the file; done and total: bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    repo: HubRepo
-    file: HubFile
-    target: Path
-    part: Path
-
-
-class _NotFinished(Exception):
-    """The connection broke or the server was busy: worth another attempt."""
 
 
 def pull(
@@ -65,193 +29,19 @@ def pull(
     """
     wanted = parse_hub(ref)
     repo = hub.look_up(wanted.repo)
-    jobs = [_job(repo, hub.complete(repo, file)) for file in hub.choose(repo, wanted.file)]
-    missing = [job for job in jobs if not _is_there(job)]
-    for job in missing:
-        announce(f"{HubRef(repo.id, job.file.path)}, {size(job.file.file_bytes)}")
-    _check_space(missing)
-    for job in missing:
-        with _alone(job):
-            if not _is_there(job):
-                _fetch(job, report, waits_seconds)
-    return jobs[0].target
+    files = [hub.complete(repo, file) for file in hub.choose(repo, wanted.file)]
+    jobs = {file.path: _job(repo, file) for file in files}
+    missing = {path: job for path, job in jobs.items() if not is_there(job)}
+    for path, job in missing.items():
+        announce(f"{HubRef(repo.id, path)}, {size(job.file_bytes)}")
+    check_space(list(missing.values()))
+    for job in missing.values():
+        fetch(job, report, read_header, waits_seconds)
+    return next(iter(jobs.values())).target
 
 
-def _job(repo: HubRepo, file: HubFile) -> _Job:
+def _job(repo: HubRepo, file: HubFile) -> Job:
     # Through parse_hub, because a server chose this name: it must not lead out of the models folder.
     ref = parse_hub(str(HubRef(repo.id, file.path)))
     target = ref.folder.joinpath(*ref.file.split("/"))
-    return _Job(repo, file, target, target.with_name(f"{target.name}.{file.sha256[:12]}.part"))
-
-
-def _is_there(job: _Job) -> bool:
-    return job.target.is_file() and job.target.stat().st_size == job.file.file_bytes
-
-
-def _check_space(jobs: list[_Job]) -> None:
-    if not jobs:
-        return
-    need = sum(job.file.file_bytes - (job.part.stat().st_size if job.part.is_file() else 0) for job in jobs)
-    folder = ensure_dir(jobs[0].target.parent)
-    free = shutil.disk_usage(folder).free
-    if need + SPARE_BYTES > free:
-        raise RolekitError(
-            f"The download needs {size(need)}, and {folder} has {size(free)} free.",
-            "Free some space, choose a smaller model, or set ROLEKIT_HOME to a larger disk.",
-        )
-
-
-@contextmanager
-def _alone(job: _Job) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    ensure_dir(job.target.parent)
-    lock = FileLock(job.part.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=0.5)
-    except Timeout as error:
-        raise RolekitError(
-            f"Another rolekit is fetching {job.target.name} right now.", "Wait for it, then run this again."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
-
-
-def _fetch(job: _Job, report: Report, waits_seconds: Sequence[float]) -> None:
-    for stale in job.target.parent.glob(f"{job.target.name}.*.part"):
-        if stale != job.part:
-            stale.unlink(missing_ok=True)
-    try:
-        with job.part.open("ab+") as file:
-            digest = _transfer(job, file, report, waits_seconds)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise RolekitError(
-            f"{job.target.name} could not be written ({error.strerror or error}).",
-            "Free some space and run the same command again: it goes on where it stopped."
-            if full
-            else "Check the disk and the folder's permissions.",
-        ) from error
-    _accept(job, digest)
-
-
-def _accept(job: _Job, digest: str) -> None:
-    if digest != job.file.sha256:
-        job.part.unlink(missing_ok=True)
-        raise RolekitError(
-            f"{job.target.name} arrived with a wrong checksum and was removed.",
-            "Run the same command again; if it happens twice, do not trust the server it comes from.",
-        )
-    try:
-        read_header(job.part)
-    except RolekitError as error:
-        job.part.unlink(missing_ok=True)
-        raise RolekitError(
-            error.what_happened.replace(job.part.name, job.target.name),
-            "It was removed; choose another file of the repository.",
-        ) from error
-    job.part.replace(job.target)
-
-
-def _transfer(job: _Job, file: BinaryIO, report: Report, waits_seconds: Sequence[float]) -> str:
-    """The sha256 of the whole file, after as many attempts as bring it further."""
-    import httpx
-
-    digest = hashlib.sha256()
-    file.seek(0)
-    while chunk := file.read(CHUNK_BYTES):
-        digest.update(chunk)
-    waits = iter(waits_seconds)
-    timeout = httpx.Timeout(30.0, connect=hub.TIMEOUT_SECONDS)
-    with httpx.Client(follow_redirects=True, timeout=timeout) as client:
-        while (before := file.tell()) != job.file.file_bytes:
-            try:
-                digest = _attempt(job, client, file, digest, report)
-            except (httpx.TransportError, _NotFinished) as error:
-                if file.tell() > before:
-                    waits = iter(waits_seconds)
-                wait = next(waits, None)
-                if wait is None:
-                    raise _stopped(job, file.tell(), error) from error
-                time.sleep(wait)
-            except httpx.HTTPError as error:
-                raise hub.unreachable(error) from error
-    return digest.hexdigest()
-
-
-def _attempt(
-    job: _Job, client: httpx.Client, file: BinaryIO, digest: hashlib._Hash, report: Report
-) -> hashlib._Hash:
-    """One request for what is missing, appended as it comes; the digest of all that is in the file."""
-    have, total = file.tell(), job.file.file_bytes
-    headers = hub.request_headers() | {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    with client.stream("GET", hub.file_url(job.repo, job.file.path), headers=headers) as response:
-        _check_status(job, response)
-        if have and not _continues(response, have):
-            have, digest = 0, hashlib.sha256()
-            file.seek(0)
-            file.truncate()
-            if response.status_code != 200:
-                raise _NotFinished("the server could not go on where we stopped")
-        _check_length(job, response, have)
-        report(job.target.name, have, total)
-        for chunk in response.iter_raw():  # as it comes: a chunk size would lose the last one when it breaks
-            file.write(chunk)
-            file.flush()
-            digest.update(chunk)
-            have += len(chunk)
-            report(job.target.name, min(have, total), total)
-            if have > total:
-                break
-    if have > total:
-        # More than was announced is not our file: nothing of it can be kept.
-        file.seek(0)
-        file.truncate()
-        raise RolekitError(
-            f"The server sent more of {job.target.name} than the hub announced.",
-            "Run the same command again later.",
-        )
-    if have < total:
-        raise _NotFinished("the connection ended early")
-    return digest
-
-
-def _check_status(job: _Job, response: httpx.Response) -> None:
-    status = response.status_code
-    if response.headers.get("X-Error-Code") == "GatedRepo":
-        raise hub.gated(job.repo.id)
-    if status in (408, 425, 429) or status >= 500:
-        raise _NotFinished(f"the server answered {status}")
-    if status >= 400 and status != 416:
-        raise hub.refused(job.repo.id, status)
-
-
-def _check_length(job: _Job, response: httpx.Response, have: int) -> None:
-    announced = str(response.headers.get("Content-Length", ""))
-    if announced.isdigit() and have + int(announced) != job.file.file_bytes:
-        raise RolekitError(
-            f"The server sends something other than {job.target.name}: {have + int(announced):,} bytes"
-            f" instead of {job.file.file_bytes:,}.",
-            "Check the network's login page, and run the same command again.",
-        )
-
-
-def _continues(response: httpx.Response, have: int) -> bool:
-    """Whether the body begins at the byte asked for: a server may ignore the range and send everything."""
-    span = str(response.headers.get("Content-Range", ""))
-    return response.status_code == 206 and span.startswith(f"bytes {have}-")
-
-
-def _stopped(job: _Job, done: int, error: Exception) -> RolekitError:
-    if not done:
-        return hub.unreachable(error)
-    share = f"{size(done)} of {size(job.file.file_bytes)}"
-    return RolekitError(
-        f"The connection broke after {share} of {job.target.name}.",
-        "Run the same command again: it goes on where it stopped.",
-    )
+    return Job(repo.id, hub.file_url(repo, file.path), file.file_bytes, file.sha256, target)

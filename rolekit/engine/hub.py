@@ -1,7 +1,7 @@
 """What the Hugging Face hub says about a repository: its GGUF files, sizes, checksums; and its errors in plain words.
 
 huggingface-hub asks, and knows about HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE. The transfer itself is ours
-(rolekit.engine.download): its own starts from zero after every interruption since 1.x.
+(rolekit.engine.transfer): its own starts from zero after every interruption since 1.x.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import gguf
 import numpy as np
 import pytest
 
-from rolekit.engine import download
+from rolekit.engine import transfer
 from rolekit.engine.download import pull
 from rolekit.errors import RolekitError
 
@@ -400,7 +400,7 @@ def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_disk_is_noticed_before(hub: Hub, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(transfer, "SPARE_BYTES", 1 << 60)
     with pytest.raises(RolekitError, match=r"The download needs .* free"):
         pull("hf:good/model")
     assert hub.ranges == []

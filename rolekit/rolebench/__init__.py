@@ -1,0 +1,1 @@
+"""RoleBench on a laptop: records, cleaning, subsets, scorers, runs, judges, reports."""
