@@ -45,22 +45,6 @@ class InterleavedPairs:
 
 
 @dataclass(frozen=True, slots=True)
-class HalvedPairs:
-    """The other way round: interleaved pairs become halves ("neox" rope)."""
-
-    size: int
-    turned: int = 0
-
-    def __call__(self, rows: Index) -> Index:
-        """Output row k·turned/2 + j of a head comes from its row 2j + k."""
-        turned = self.turned or self.size
-        head, row = np.divmod(rows, self.size)
-        half = turned // 2
-        moved = row % half * 2 + row // half
-        return np.asarray(head * self.size + np.where(row < turned, moved, row), dtype=np.intp)
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """Rows start to stop of one source tensor, in another order if one is given."""
 
@@ -127,6 +111,9 @@ class TypeChooser(Protocol):
 
     def choose(self, plan: ModelPlan) -> Mapping[str, str]:
         """GGUF tensor name to type name (Q4_K) for every tensor of plan; `keep_type` is to be respected."""
+
+    def file_type(self) -> int:
+        """What general.file_type says: llama.h's LLAMA_FTYPE number of the mix."""
 
 
 class Quantizer(Protocol):
