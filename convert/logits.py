@@ -47,6 +47,7 @@ class Evaluator:
         self.context_tokens = context_tokens
         self._adapters = Adapters(self.model)
         self._pointer: Any = None
+        self._held = 0
         try:
             self._pointer = self._context(threads or physical_cores())
             self._batch = llama_cpp.llama_batch_init(BATCH_TOKENS, 0, 1)
@@ -86,24 +87,34 @@ class Evaluator:
 
         A block is valid until the next one is asked for. Raises RolekitError when ids do not fit the context.
         """
+        self.cut(0)
+        return self.extend(ids)
+
+    def extend(self, ids: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+        """The same for ids behind those that the context holds."""
         import numpy as np
 
-        if len(ids) > self.context_tokens:
+        if self._held + len(ids) > self.context_tokens:
             raise RolekitError(
-                f"{len(ids)} tokens do not fit a context of {self.context_tokens}.", "Use shorter texts."
+                f"{self._held + len(ids)} tokens do not fit a context of {self.context_tokens}.",
+                "Use shorter texts.",
             )
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._pointer), True)
         for start in range(0, len(ids), BATCH_TOKENS):
             block = ids[start : start + BATCH_TOKENS]
-            self._decode(block, start)
+            self._decode(block)
             data = llama_cpp.llama_get_logits(self._pointer)
             yield np.ctypeslib.as_array(data, shape=(len(block), self.vocabulary.size))
 
-    def _decode(self, block: Sequence[int], start: int) -> None:
+    def cut(self, length: int) -> None:
+        """Forget all but the first length tokens."""
+        llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._pointer), 0, length, -1)
+        self._held = min(self._held, length)
+
+    def _decode(self, block: Sequence[int]) -> None:
         batch = self._batch
         for index, token in enumerate(block):
             batch.token[index] = token
-            batch.pos[index] = start + index
+            batch.pos[index] = self._held + index
             batch.n_seq_id[index] = 1
             batch.seq_id[index][0] = 0
             batch.logits[index] = True
@@ -113,6 +124,7 @@ class Evaluator:
             raise RolekitError(
                 f"llama.cpp could not evaluate the text ({reason}).", "If it happens again, please report it."
             )
+        self._held += len(block)
 
     def close(self) -> None:
         """Free the model and everything that was made from it; closing twice is fine."""
