@@ -27,7 +27,8 @@ def resolve_base(ref: str) -> Path:
         )
     if any(path.glob("*.safetensors")):
         raise RolekitError(
-            f"{path} has weights but no config.json.", "Fetch the model's whole folder; config.json belongs to it."
+            f"{path} has weights but no config.json.",
+            "Fetch the model's whole folder; config.json belongs to it.",
         )
     return resolve(ref)
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "chat": ("rolekit.commands.chat", "Talk to a role."),
     "roles": ("rolekit.commands.roles", "List, show, make and check roles."),
     "models": ("rolekit.commands.models", "List, inspect, fetch and choose models."),
+    "convert": ("rolekit.commands.convert", "Make a GGUF file of a model and an adapter, and prove it."),
     "doctor": ("rolekit.commands.doctor", "Say what this machine can do and what is missing."),
 }
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rolekit.text import one_line
+from rolekit.text import one_line, sanitize
 
 Report = Callable[[str, int, int], None]
 """What is being worked on, how much of it is done, how much there is."""
@@ -63,3 +63,8 @@ class _Lines:
         gone, worked = done - self._from, now - self._start
         left = f", {worked / gone * (total - done):.0f} s left" if gone and done < total else ""
         print(f"rolekit: {one_line(what, 60)}: {done / total:.0%}{left}", file=sys.stderr, flush=True)
+
+
+def advise(text: str) -> None:
+    """A line of advice on stderr."""
+    print(f"rolekit: {sanitize(text)}", file=sys.stderr, flush=True)

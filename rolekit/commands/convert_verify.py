@@ -1,0 +1,143 @@
+"""`rolekit convert verify`: a file against the model and the adapter it was made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rolekit.convert.proof import Proof
+    from rolekit.convert.verify import Candidate, Demands
+
+BaseOption = Annotated[
+    str,
+    typer.Option(
+        "--base", metavar="REF", help="What it was made of: a Hugging Face folder.", show_default=False
+    ),
+]
+AdapterOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--adapter", metavar="DIR", help="The PEFT or MLX adapter that was trained.", show_default=False
+    ),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FILE.jsonl",
+        help="Conversations to compare on, chats or RoleBench records; by default the bundled roles' own.",
+        show_default=False,
+    ),
+]
+RoleOption = Annotated[
+    str,
+    typer.Option(
+        "--role", metavar="NAME", help="The role it plays; by default the adapter's.", show_default=False
+    ),
+]
+Conversations = Annotated[
+    int, typer.Option("--conversations", min=1, max=1000, help="How many conversations to compare.")
+]
+MaxKl = Annotated[
+    float | None,
+    typer.Option(
+        "--max-kl", min=0, help="Your own limit on the mean KL divergence, in nats.", show_default=False
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
+
+
+def verify(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.gguf",
+            help="The file to prove: a model, or an adapter together with --model.",
+            show_default=False,
+        ),
+    ],
+    base: BaseOption,
+    adapter: AdapterOption = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            metavar="REF",
+            help="The GGUF model that an adapter file is put on.",
+            show_default=False,
+        ),
+    ] = "",
+    data: DataOption = None,
+    role: RoleOption = "",
+    conversations: Conversations = 6,
+    max_kl: MaxKl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that a file behaves like what was trained: tokens, prompts, greedy answers, KL divergence, ends.
+
+    Exit code 1 when it does not, or when something could not be compared.
+    """
+    from rolekit.commands.convert_progress import progress
+    from rolekit.convert.bases import resolve_base
+    from rolekit.convert.provenance import provenance
+    from rolekit.convert.references import open_reference, reference_source
+    from rolekit.convert.verify import verify as prove
+
+    source = resolve_base(base)
+    role = role or provenance(source, adapter).role
+    with progress() as report:
+        proof = prove(
+            _candidate(file, model, source),
+            reference_source(source),
+            open_reference(source, adapter, file.parent),
+            demands(data, role, conversations, max_kl),
+            report,
+        )
+    show(proof, file, as_json=as_json)
+    if not proof.passed or proof.unverified:
+        raise typer.Exit(1)
+
+
+def demands(data: Path | None, role: str, conversations: int, max_kl: float | None) -> Demands:
+    """What to verify with: the user's data, else the library's roles."""
+    from rolekit.commands.convert_progress import advise
+    from rolekit.convert.conversations import bundled_conversations, read_conversations
+    from rolekit.convert.verify import Demands
+
+    if data is None:
+        return Demands(bundled_conversations(conversations, role), mean_kl=max_kl)
+    talks, skipped = read_conversations(data, conversations, role)
+    if skipped:
+        advise(f"{skipped} lines of {data.name} hold no conversation and were left out")
+    return Demands(talks, mean_kl=max_kl)
+
+
+def show(proof: Proof, file: Path, *, as_json: bool) -> None:
+    """Print the report: a table, or one JSON object."""
+    if as_json:
+        print(json.dumps({"file": str(file), **proof.as_json()}, ensure_ascii=False))
+        return
+    from rolekit.commands.convert_page import print_proof
+    from rolekit.commands.model_pages import console_of_stdout
+
+    print_proof(console_of_stdout(), proof)
+
+
+def _candidate(file: Path, model: str, source: Path) -> Candidate:
+    from rolekit.convert.verify import Candidate
+    from rolekit.engine.gguf_header import read_header
+    from rolekit.engine.references import resolve
+    from rolekit.errors import RolekitError
+
+    if read_header(file).text("general.type") != "adapter":
+        return Candidate(file)
+    if not model and source.is_dir():
+        raise RolekitError(
+            f"{file.name} is an adapter, which needs a model to be put on.",
+            "Name its GGUF file with --model.",
+        )
+    return Candidate(resolve(model) if model else source, ((file, 1.0),))
