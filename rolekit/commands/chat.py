@@ -38,7 +38,10 @@ def chat(  # one parameter an option: that is how typer reads a command
     json: Annotated[bool, typer.Option("--json", help="With --say: one JSON object a reply.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Line mode, for pipes and screen readers.")] = False,
     model: Annotated[
-        str | None, typer.Option(metavar="REF", help="A .gguf file, `starter`, or hf:owner/repo/file.gguf.")
+        str | None,
+        typer.Option(
+            metavar="REF", help="A .gguf file, `starter`, hf:owner/repo/file.gguf, or openai:MODEL@URL."
+        ),
     ] = None,
     adapter: Annotated[
         list[str] | None, typer.Option(metavar="PATH[:SCALE]", help="GGUF LoRA adapter; repeatable.")

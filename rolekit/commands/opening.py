@@ -11,9 +11,11 @@ from pathlib import Path
 
 from rolekit.chat.options import ChatOptions
 from rolekit.config import Config
+from rolekit.endpoints.address import is_endpoint
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend
 from rolekit.paths import expanded
+from rolekit.text import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ def open_backend_aside(choice: ModelChoice, config: Config) -> Backend:
 
 def open_backend(choice: ModelChoice, config: Config) -> Backend:
     """The loaded model; takes seconds. Raises RolekitError where it cannot be had."""
+    if is_endpoint(ref := choice.model or config.model):
+        return _open_endpoint(ref, choice)
     adapters = [parse_adapter(text) for text in choice.adapters]
     from rolekit.engine.references import resolve
 
@@ -50,6 +54,18 @@ def open_backend(choice: ModelChoice, config: Config) -> Backend:
         chat_template=choice.chat_template,
         kv_cache_mib=config.kv_cache_mib,
     )
+
+
+def _open_endpoint(ref: str, choice: ModelChoice) -> Backend:
+    if choice.adapters or choice.chat_template:
+        option = "--adapter" if choice.adapters else "--chat-template"
+        raise RolekitError(
+            f"{option} works on models in this process, and {one_line(ref)} runs on a server.",
+            "Leave it out, or let the server load it.",
+        )
+    from rolekit.endpoints.backend import open_endpoint
+
+    return open_endpoint(ref, context_tokens=choice.context_tokens)
 
 
 def parse_adapter(text: str) -> tuple[Path, float]:

@@ -13,7 +13,7 @@ from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
 from rolekit.chat.slash import Command, help_lines, literal, parse
 from rolekit.chat.store import Store
-from rolekit.commands.say import stream_reply
+from rolekit.commands.say import closing_in, stream_reply
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend, Stats
 from rolekit.paths import expanded
@@ -36,7 +36,7 @@ class PlainChat:
 
     def run(self) -> int:
         """Talk until /quit or the end of input. The exit code: 0, or 130 after Ctrl+C at the prompt."""
-        with self.runner:
+        with self.runner, closing_in(self.runner, lambda: self.session.backend):
             self._show_where_we_are()
             while (line := self._read()) is not None:
                 try:

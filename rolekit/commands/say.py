@@ -6,14 +6,14 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import asdict
 
 from rolekit.chat.events import Finished, Folded, SessionEvent
 from rolekit.chat.session import Session
 from rolekit.errors import RolekitError
-from rolekit.messages import Piece, Reply
+from rolekit.messages import Backend, Piece, Reply
 from rolekit.text import sanitize
 
 
@@ -54,6 +54,15 @@ async def stream_reply(
     return reply
 
 
+@contextmanager
+def closing_in(runner: asyncio.Runner, backend: Callable[[], Backend]) -> Iterator[None]:
+    """Close the backend at the end of the block: connections can only be closed in their own loop."""
+    try:
+        yield
+    finally:
+        runner.run(backend().close())
+
+
 def say(session: Session, texts: Sequence[str], *, as_json: bool) -> int:
     """Say each text and print each reply; the exit code: 0, or 130 where Ctrl+C stopped one."""
 
@@ -64,7 +73,7 @@ def say(session: Session, texts: Sequence[str], *, as_json: bool) -> int:
     def notice(text: str) -> None:
         print(f"rolekit: {text}", file=sys.stderr)
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, closing_in(runner, lambda: session.backend):
         for text in texts:
             reply = runner.run(stream_reply(session, session.say(text), write, notice))
             if as_json:

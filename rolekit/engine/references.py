@@ -87,8 +87,8 @@ def resolve(ref: str | None) -> Path:
         return starter_path()
     if ref.startswith("openai:"):
         raise RolekitError(
-            "Models behind an OpenAI-compatible server are not available in this version.",
-            "Choose a GGUF model on this machine: `rolekit models list`.",
+            f"{one_line(ref)!r} runs on a server, and a model file on this machine is needed here.",
+            "Choose one: `rolekit models list`.",
         )
     if ref.startswith(("hf:", "https://", "http://")):
         return _pulled(parse_hub(ref))

@@ -105,7 +105,7 @@ def test_folders_say_what_they_are(tmp_path: Path) -> None:
 
 
 def test_servers_come_later() -> None:
-    with pytest.raises(RolekitError, match="not available in this version"):
+    with pytest.raises(RolekitError, match="runs on a server"):
         resolve("openai:gpt-4o@http://localhost:8000/v1")
 
 
