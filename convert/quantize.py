@@ -20,12 +20,9 @@ from rolekit.text import one_line
 
 WRITABLE = (
     *("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
-    *("IQ4_NL", "IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS"),
+    *("IQ4_NL", "IQ4_XS", "IQ3_S", "IQ3_XXS"),
 )
 """The types that weights can be stored in."""
-
-NEEDS_IMATRIX = frozenset({"IQ2_XXS", "IQ2_XS"})
-"""ggml ends the process when these are asked for without an importance matrix (ggml_quantize_requires_imatrix)."""
 
 
 class GgmlQuantizer:
@@ -39,8 +36,8 @@ class GgmlQuantizer:
     def quantize(self, name: str, type_name: str, rows: Float32) -> Bytes:
         """The bytes of rows (count, columns): uint8 of shape (count, row_bytes). name is the GGUF tensor's.
 
-        Raises RolekitError for a weight that is NaN or infinite, for one too large for the type, and where the type
-        needs an importance matrix and there is none that fits.
+        Raises RolekitError for a weight that is NaN or infinite, for one too large for the type, and where the
+        importance matrix is of another model.
         """
         rows = np.ascontiguousarray(rows.reshape(len(rows), -1), dtype=np.float32)
         count, columns = rows.shape
@@ -63,11 +60,6 @@ class GgmlQuantizer:
     def _importance(self, name: str, type_name: str, columns: int) -> Float32 | None:
         importance = self._imatrix.get(name)
         if importance is None:
-            if type_name in NEEDS_IMATRIX:
-                raise RolekitError(
-                    f"{one_line(name)} cannot become {type_name} without an importance matrix.",
-                    "Give one with --imatrix, or choose a type of at least 3 bits.",
-                )
             return None
         if importance.size != columns:
             raise RolekitError(
