@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rolekit.engine.vocabulary import Vocabulary
+from rolekit.engine.prompt_vocabulary import PromptVocabulary
 
 # Added tokens that are no control tokens by name but steer chat models: <|tool_call>, <start_of_turn>, [INST], <think>.
 # HTML tags, which some vocabularies also add, are none.
@@ -33,7 +33,7 @@ class Span:
 class LiteralTokenizer:
     """Tokenizes spans as one text; where content spells a control token, the text is cut inside of it."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: PromptVocabulary) -> None:
         self._vocabulary = vocabulary
         self._control_ids = frozenset(vocabulary.control_tokens.values())
         markers = [text for text in vocabulary.user_defined_tokens if _MARKER.fullmatch(text)]

@@ -9,9 +9,9 @@ from functools import cached_property, lru_cache
 
 from rolekit.engine.layout import Layout, Part, Turn
 from rolekit.engine.literals import MOST_CHUNKS, LiteralTokenizer, Span
+from rolekit.engine.prompt_vocabulary import PromptVocabulary
 from rolekit.engine.stopping import THINK_TAGS
 from rolekit.engine.templates import ChatTemplate
-from rolekit.engine.vocabulary import Vocabulary
 from rolekit.messages import Message
 
 _OPENS_THINKING = re.compile(f"({'|'.join(re.escape(opening) for opening in THINK_TAGS)})\\s*\\Z")
@@ -56,7 +56,7 @@ class Prompter:
     its tag only in front of the reply being generated, because thoughts are no part of history.
     """
 
-    def __init__(self, template: ChatTemplate, vocabulary: Vocabulary) -> None:
+    def __init__(self, template: ChatTemplate, vocabulary: PromptVocabulary) -> None:
         self._vocabulary = vocabulary
         self._bos_text = vocabulary.text(vocabulary.bos)
         variables = {"bos_token": self._bos_text, "eos_token": vocabulary.text(vocabulary.eos)}
@@ -112,6 +112,27 @@ class Prompter:
                     costs[message] += tokens
             ids += added
         return costs
+
+    def reply_ids(self, text: str, prompt: Prompt) -> tuple[int, ...]:
+        """What a model has to generate behind prompt to say text, without the token that ends it.
+
+        A space that the template puts between its header and a reply in history is part of it.
+        """
+        before, header = self._layout.before_reply, self._reply_header
+        lead = before.removeprefix(header) if before.startswith(header) else ""
+        first = not prompt.ids or prompt.ids[-1] in self._vocabulary.special_ids
+        spans = (Span(lead, content=False), Span(text.strip(), content=True))
+        return self._tokenizer.encode(tuple(span for span in spans if span.text), first)
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """What the template writes behind a reply up to the token that ends it; empty where there is no such token."""
+        after = self._layout.after_reply
+        ids = self._tokenizer.encode((Span(after, content=False),), False) if after else ()
+        end = next((place for place, token in enumerate(ids) if self._vocabulary.is_end(token)), None)
+        if end is None or b"".join(map(self._vocabulary.piece, ids[:end])).strip():
+            return ()
+        return ids[: end + 1]
 
     @cached_property
     def stop_texts(self) -> tuple[str, ...]:
@@ -189,7 +210,7 @@ class Prompter:
 class _Builder:
     """Collects pieces and decides where chunks end: around replies with ids, and behind the role."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: PromptVocabulary) -> None:
         self._vocabulary = vocabulary
         self._chunks: list[_Chunk] = [_Chunk([], role=True)]
         self._in_role = True

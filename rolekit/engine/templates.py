@@ -85,14 +85,22 @@ def load_template(choice: str | None, header: GgufHeader) -> ChatTemplate:
 
     Raises RolekitError when the model has none and none was chosen, or the choice is unknown or unreadable.
     """
-    if choice is None:
-        source = header.text("tokenizer.chat_template") or header.text("tokenizer.chat_template.default")
-        if source.strip():
-            return ChatTemplate(source, header.text("general.name") or "this model")
-        raise RolekitError(
-            "This model carries no chat template, and guessing one would spoil its answers.",
-            f"Name the right one with --chat-template: {', '.join(template_names())}, or a .jinja file.",
-        )
+    if choice is not None:
+        return named_template(choice)
+    source = header.text("tokenizer.chat_template") or header.text("tokenizer.chat_template.default")
+    if source.strip():
+        return ChatTemplate(source, header.text("general.name") or "this model")
+    raise RolekitError(
+        "This model carries no chat template, and guessing one would spoil its answers.",
+        f"Name the right one with --chat-template: {', '.join(template_names())}, or a .jinja file.",
+    )
+
+
+def named_template(choice: str) -> ChatTemplate:
+    """The chat template of that name, or in that .jinja file.
+
+    Raises RolekitError when there is none, or the file is unreadable.
+    """
     names = template_names()
     if choice in names:
         folder = resources.files("rolekit.engine").joinpath("templates")

@@ -15,6 +15,7 @@ import llama_cpp
 
 from rolekit.engine.gguf_header import read_header
 from rolekit.engine.log import last_errors, quiet
+from rolekit.engine.prompt_vocabulary import in_the_middle
 from rolekit.errors import RolekitError
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 1 << 0, 1 << 3, 1 << 4
@@ -53,13 +54,7 @@ class Vocabulary:
             return []
         if first or not self._prefixes_a_space:
             return self._tokenize(text, special)
-        # Such a vocabulary takes any text for a beginning. Behind a byte that merges with nothing it does not.
-        for guard in ("\x01", "\n"):
-            head = self._tokenize(guard, special=False)
-            ids = self._tokenize(guard + text, special)
-            if ids[: len(head)] == head:
-                return ids[len(head) :]
-        return self._tokenize(text, special)
+        return in_the_middle(lambda part: self._tokenize(part, special), text)
 
     def _tokenize(self, text: str, special: bool) -> list[int]:
         data = text.encode("utf-8", "replace")
