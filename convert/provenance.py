@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,14 +65,6 @@ def provenance(base: Path, adapter: Path | None, *, base_ref: str = "", role: st
         base=name.removeprefix("hf:"),
         licence=_licence(base),
     )
-
-
-def noted_in(metadata: Mapping[str, object]) -> dict[str, str]:
-    """rolekit's own keys in a GGUF's metadata, without their prefix; one line each, safe to print."""
-    own = {
-        key.removeprefix("rolekit."): value for key, value in metadata.items() if key.startswith("rolekit.")
-    }
-    return {one_line(key, 40): one_line(value, 200) for key, value in own.items() if isinstance(value, str)}
 
 
 def _sidecar(adapter: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -221,7 +222,9 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what peft asks of transformers, between these two
+            return PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
     except (ValueError, OSError, KeyError, RuntimeError, TypeError) as error:
         raise RolekitError(
             f"peft cannot put {adapter} on the base ({one_line(str(error), 200)}).",

@@ -65,6 +65,8 @@ def _figures(facts: ModelFacts) -> Iterator[tuple[str, str]]:
     yield "file", sanitize(str(facts.path))
     yield "size", size(facts.file_bytes) + (f" in {facts.files} files" if facts.files > 1 else "")
     yield "licence", facts.licence or "the file does not say"
+    for number, (key, value) in enumerate(facts.origin.items()):
+        yield "" if number else "made from", f"{key.replace('_', ' ')} {value}"
     if facts.languages:
         yield "languages", ", ".join(facts.languages)
     yield "architecture", f"{facts.architecture}, {facts.layers} layers"

@@ -42,6 +42,8 @@ _FILL_TEXTS: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 
+_OWN_PREFIX, _MOST_NOTED = "rolekit.", 20
+
 
 @dataclass(frozen=True, slots=True)
 class TypeUse:
@@ -84,6 +86,8 @@ class ModelFacts:
     template_warnings: tuple[str, ...]
     end_tokens: tuple[EndToken, ...]
     footprint: Footprint
+    origin: Mapping[str, str]
+    """What `rolekit convert` wrote down of its making: role, recipe_hash, data_hash, template, base, version."""
 
 
 def inspect(path: Path, context_tokens: int = 8192) -> ModelFacts:
@@ -120,6 +124,7 @@ def inspect(path: Path, context_tokens: int = 8192) -> ModelFacts:
             sum(use.size_bytes for use in types),
             min(context_tokens, limit) if limit else context_tokens,
         ),
+        origin=_origin(first),
     )
 
 
@@ -157,6 +162,15 @@ def end_tokens(metadata: Mapping[str, Value]) -> tuple[EndToken, ...]:
     return tuple(
         sorted((EndToken(index, one_line(text, 40)) for text, index in ends.items()), key=lambda end: end.id)
     )
+
+
+def _origin(header: GgufHeader) -> dict[str, str]:
+    base = header.text("general.base_model.0.name")
+    noted = {"base_model": one_line(base, 200)} if base else {}
+    for key, value in header.metadata.items():
+        if key.startswith(_OWN_PREFIX) and isinstance(value, str) and len(noted) < _MOST_NOTED:
+            noted[one_line(key.removeprefix(_OWN_PREFIX), 40)] = one_line(value, 200)
+    return noted
 
 
 def _types(headers: list[GgufHeader]) -> tuple[TypeUse, ...]:
