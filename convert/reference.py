@@ -223,7 +223,9 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # what peft asks of transformers, between these two
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # what peft asks of transformers, between these two
             return PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
     except (ValueError, OSError, KeyError, RuntimeError, TypeError) as error:
         raise RolekitError(
