@@ -8,7 +8,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-SUBCOMMANDS: dict[str, tuple[str, str]] = {}
+SUBCOMMANDS: dict[str, tuple[str, str]] = {
+    "score": ("rolekit.commands.bench_score", "score"),
+}
 """Name: the module and its function. A function's first docstring line is its help."""
 
 
