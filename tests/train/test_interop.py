@@ -24,6 +24,7 @@ peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
 mx = pytest.importorskip("mlx.core")
 pytest.importorskip("mlx_lm")
+from tiny_bases import FAMILIES, save_base
 
 pytestmark = [  # what peft warns of in its own code
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
@@ -33,39 +34,6 @@ Logits = NDArray[numpy.float32]
 Make = Callable[..., Path]
 IDS = [[3, 17, 42, 5, 9, 60, 1, 33]]
 ATTENTION = ["q_proj", "v_proj"]
-SMALL = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 64, "head_dim": 8,
-    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.3,
-}  # fmt: skip
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("LlamaConfig", {"tie_word_embeddings": False}),
-    "mistral": ("MistralConfig", {}),
-    "qwen2": ("Qwen2Config", {}),
-    "qwen3": ("Qwen3Config", {}),
-    "gemma2": ("Gemma2Config", {"query_pre_attn_scalar": 8}),
-    "gemma3_text": ("Gemma3TextConfig", {"num_hidden_layers": 6, "sliding_window": 32}),
-    "phi3": ("Phi3Config", {}),
-    "glm4": ("Glm4Config", {"partial_rotary_factor": 0.5}),
-}
-
-
-def save_base(folder: Path, family: str) -> Path:
-    """A random model of a family, as a Hugging Face folder that stock mlx-lm reads.
-
-    mlx-lm passes over the rope_parameters that transformers 5 writes, so rope_theta stands beside them here, as in
-    the folders of older versions.
-    """
-    name, settings = FAMILIES[family]
-    torch.manual_seed(0)
-    config = getattr(transformers, name)(**{**SMALL, **settings})
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    file = folder / "config.json"
-    saved = json.loads(file.read_text())
-    rope = saved["rope_parameters"]
-    flat = {"rope_theta": rope.get("full_attention", rope)["rope_theta"], **settings}
-    file.write_text(json.dumps({**saved, **flat}))
-    return folder
 
 
 @pytest.fixture(scope="module")
