@@ -38,13 +38,13 @@ class MergedSource:
         """tied: names that the base has not, and whose numbers they share (lm_head.weight: the embedding's);
         one of them becomes a tensor of its own when the delta changes it."""
         self._base, self._delta = base, delta
-        self._saved = dict(delta.saved())
+        self.saved = dict(delta.saved())
         self._changed = delta.changed()
         self._names = list(base.names())
         known = set(self._names)
         untied = [name for name in tied or {} if name in self._changed]
         self._shared = {name: (tied or {})[name] for name in untied if name not in known}
-        self._names += [name for name in (*self._saved, *self._shared) if name not in known]
+        self._names += [name for name in (*self.saved, *self._shared) if name not in known]
 
     def names(self) -> list[str]:
         """The base's tensors, then those that only the adapter has."""
@@ -52,17 +52,17 @@ class MergedSource:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The tensor's shape."""
-        if name in self._saved:
-            return self._saved[name]
+        if name in self.saved:
+            return self.saved[name]
         return self._base.shape(self._shared.get(name, name))
 
     def dtype(self, name: str) -> str:
         """F32 for what the adapter touches, else the base's."""
-        return "F32" if name in self._saved or name in self._changed else self._base.dtype(name)
+        return "F32" if name in self.saved or name in self._changed else self._base.dtype(name)
 
     def rows(self, name: str, index: Index) -> Float32:
         """The merged rows."""
-        if name in self._saved:
+        if name in self.saved:
             base = self._delta.saved_rows(name, index)
         else:
             base = self._base.rows(self._shared.get(name, name), index)
@@ -70,7 +70,7 @@ class MergedSource:
 
     def raw_rows(self, name: str, index: Index) -> Bytes | None:
         """The base's bytes where the adapter leaves them alone."""
-        if name in self._saved or name in self._changed:
+        if name in self.saved or name in self._changed:
             return None
         return self._base.raw_rows(name, index)
 

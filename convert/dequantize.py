@@ -10,6 +10,8 @@ import numpy as np
 
 from rolekit.convert.source import Bytes, Float32
 from rolekit.convert.tensor_types import TYPE_IDS, row_bytes
+from rolekit.errors import RolekitError
+from rolekit.text import one_line
 
 _ToFloat = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
@@ -48,6 +50,27 @@ def to_float32(data: Bytes, type_name: str, columns: int) -> Float32:
     source = np.ascontiguousarray(data)
     _to_float(type_name)(source.ctypes.data, rows.ctypes.data, rows.size)
     return rows
+
+
+def check_stored(name: str, type_name: str, data: Bytes) -> None:
+    """Raise RolekitError when stored rows, which are to be copied as they are, hold a NaN or an infinity."""
+    flat = data.reshape(-1)
+    if type_name == "F32":
+        sound = bool(np.isfinite(flat.view("<f4")).all())
+    elif type_name in ("F16", "BF16"):
+        exponent = np.uint16(0x7C00 if type_name == "F16" else 0x7F80)
+        sound = not bool(((flat.view("<u2") & exponent) == exponent).any())
+    else:
+        library = ggml_base()
+        library.ggml_validate_row_data.restype = ctypes.c_bool
+        library.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+        source = np.ascontiguousarray(data)
+        sound = bool(library.ggml_validate_row_data(TYPE_IDS[type_name], source.ctypes.data, source.nbytes))
+    if not sound:
+        raise RolekitError(
+            f"{one_line(name)} has a weight that is no finite number.",
+            "The checkpoint is damaged: fetch it again, or use an earlier one of the training run.",
+        )
 
 
 @cache

@@ -19,29 +19,34 @@ from rolekit.convert.source import Bytes, Float32, Index, TensorSource, columns_
 
 
 class RowOrder(Protocol):
-    """Which source row stands at an output row."""
+    """A new order of a tensor's rows."""
 
     def __call__(self, rows: Index) -> Index:
-        """The source rows of these output rows."""
+        """The source rows that stand at these output rows."""
+
+    def places(self, rows: Index) -> Index:
+        """The output rows at which these source rows stand: the inverse."""
 
 
 @dataclass(frozen=True, slots=True)
 class InterleavedPairs:
     """Hugging Face keeps a head's rotary pairs as (j, j + size/2); ggml's "norm" rope wants them side by side.
 
-    Applies to query and key rows, weights and biases. size is the number of rows of one head; turned is how many
-    of them rotate (0: all), the rest stay.
+    Applies to query and key rows, weights and biases. size is the number of rows of one head.
     """
 
     size: int
-    turned: int = 0
 
     def __call__(self, rows: Index) -> Index:
-        """Output row 2j + k of a head comes from its row k·turned/2 + j."""
-        turned = self.turned or self.size
+        """Output row 2j + k of a head comes from its row k·size/2 + j."""
         head, row = np.divmod(rows, self.size)
-        moved = row // 2 + row % 2 * (turned // 2)
-        return np.asarray(head * self.size + np.where(row < turned, moved, row), dtype=np.intp)
+        return np.asarray(head * self.size + row // 2 + row % 2 * (self.size // 2), dtype=np.intp)
+
+    def places(self, rows: Index) -> Index:
+        """Source row k·size/2 + j of a head goes to its row 2j + k."""
+        head, row = np.divmod(rows, self.size)
+        half = self.size // 2
+        return np.asarray(head * self.size + row % half * 2 + row // half, dtype=np.intp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +116,6 @@ class TypeChooser(Protocol):
 
     def choose(self, plan: ModelPlan) -> Mapping[str, str]:
         """GGUF tensor name to type name (Q4_K) for every tensor of plan; `keep_type` is to be respected."""
-
-    def file_type(self) -> int:
-        """What general.file_type says: llama.h's LLAMA_FTYPE number of the mix."""
 
 
 class Quantizer(Protocol):

@@ -75,6 +75,10 @@ class SafetensorsSource:
                 "Fetch the model's files again.",
             )
 
+    def forget(self, name: str) -> None:
+        """Leave a tensor out, if it is there."""
+        self._places.pop(name, None)
+
     def names(self) -> list[str]:
         """All tensors, file by file."""
         return list(self._places)

@@ -1,0 +1,131 @@
+"""One conversion from beginning to end: open, merge, plan, choose types, write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+
+from rolekit.convert.adapter import read_adapter
+from rolekit.convert.base import Base, open_base
+from rolekit.convert.delta import MergedSource
+from rolekit.convert.job import Job, Produced, Progress
+from rolekit.convert.layout import FileLayout, lay_out
+from rolekit.convert.metadata import MetaValue
+from rolekit.convert.mixes import Choice, Mix, Override
+from rolekit.convert.output import alone, check_disk
+from rolekit.convert.pipeline import Work, write
+from rolekit.convert.plan import ModelPlan
+from rolekit.convert.quantize import GgmlQuantizer
+from rolekit.convert.source import Float32, TensorSource
+from rolekit.text import one_line
+
+_QUANTIZATION_VERSION = 2
+"""ggml.h: GGML_QNT_VERSION."""
+
+
+def convert(
+    job: Job,
+    *,
+    imatrix: Mapping[str, Float32] | None = None,
+    overrides: Sequence[Override] = (),
+    progress: Progress | None = None,
+) -> Produced:
+    """Carry out a job; the files lie at their .part names until `rolekit.convert.output.publish`.
+
+    imatrix: importance by GGUF tensor name. overrides: types by tensor, which win over the mix.
+    The same job run again goes on where the last run stopped, tensor by tensor.
+    Raises RolekitError for anything wrong with the base, the adapter, the tokenizer, the weights or the disk.
+    """
+    mix = Mix(job.type_name, has_imatrix=imatrix is not None, overrides=overrides)
+    with closing(open_base(job.base)) as base, alone(job.out):
+        source = merged(base, job)
+        plan = base.plan(source)
+        choices = mix.choices(plan)
+        metadata, notes = base.metadata(plan)
+        files = lay_out(
+            job.out,
+            _complete(metadata, job, mix),
+            plan.tensors,
+            {name: choice.type_name for name, choice in choices.items()},
+            job.split_bytes,
+        )
+        _check_room(job, files)
+        quantizer = GgmlQuantizer(imatrix)
+        produced = write(files, _work(job, source, choices, quantizer, imatrix), progress)
+    return replace(produced, warnings=(*_warnings(base, plan, source, choices), *notes))
+
+
+def merged(base: Base, job: Job) -> TensorSource:
+    """The base's weights, with the job's adapter on top where it has one.
+
+    Raises RolekitError when the adapter was trained on another model.
+    """
+    if job.adapter is None:
+        return base.source
+    shapes = {name: base.source.shape(name) for name in base.source.names()}
+    adapter = read_adapter(job.adapter).fitted(shapes, base.name, base.tied())
+    return MergedSource(base.source, adapter, base.tied())
+
+
+def _complete(metadata: Mapping[str, MetaValue], job: Job, mix: Mix) -> dict[str, MetaValue]:
+    """The metadata with the job's own keys. The name stays where llama.cpp strips blanks by it (Phi 3)."""
+    keys = {**metadata, **job.metadata}
+    name = metadata.get("general.name")
+    if isinstance(name, str) and "phi-3" in name.lower():
+        keys["general.name"] = name
+    return {
+        **keys,
+        "general.quantization_version": _QUANTIZATION_VERSION,
+        "general.file_type": mix.file_type_id,
+    }
+
+
+def _check_room(job: Job, files: Sequence[FileLayout]) -> None:
+    there = sum(file.part.stat().st_size for file in files if file.part.is_file())
+    check_disk(job.out.parent, sum(file.size_bytes for file in files) - there, job.out.name)
+
+
+def _work(
+    job: Job,
+    source: TensorSource,
+    choices: Mapping[str, Choice],
+    quantizer: GgmlQuantizer,
+    imatrix: Mapping[str, Float32] | None,
+) -> Work:
+    digest = hashlib.sha256()
+    for name, values in sorted((imatrix or {}).items()):
+        digest.update(name.encode() + values.tobytes())
+    return Work(
+        source=source,
+        types={name: choice.type_name for name, choice in choices.items()},
+        quantizer=quantizer,
+        key=f"{source.fingerprint()} {digest.hexdigest()}",
+        wanted={name: choice.wanted for name, choice in choices.items()},
+        chunk_bytes=job.chunk_bytes,
+        threads=job.threads,
+    )
+
+
+def _warnings(base: Base, plan: ModelPlan, source: TensorSource, choices: Mapping[str, Choice]) -> list[str]:
+    """What is to be known about the result beside the architecture's own notes."""
+    found, names = list(plan.notes), frozenset(base.source.names())
+    quantized = sorted(
+        {
+            base.source.dtype(part.source)
+            for tensor in plan.tensors
+            for part in tensor.parts
+            if part.source in names
+            and base.source.dtype(part.source) not in ("F32", "F16", "BF16")
+            and (
+                isinstance(source, MergedSource)
+                or choices[tensor.name].type_name != base.source.dtype(part.source)
+            )
+        }
+    )
+    if quantized:
+        found.append(
+            f"The base is quantized already ({one_line(', '.join(quantized))}); its weights are rounded a second time."
+        )
+    return found

@@ -1,0 +1,88 @@
+"""Vocabularies of tokenizer.json as drafts: byte-level BPE, and BPE that falls back to bytes (SentencePiece's kind)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rolekit.convert.vocabulary import pre_tokenizers
+from rolekit.convert.vocabulary.tokenizer_json import AddedToken, TokenizerJson
+from rolekit.convert.vocabulary.tokens import Draft, Token, TokenType, fitted, looks_special
+
+_SPACE = "\u2581"
+ADDED_SCORE = -1000.0
+
+
+def byte_level_drafts(data: TokenizerJson, arch: str, rows: int) -> Iterator[Draft]:
+    """GPT-2's kind of vocabulary under each of llama.cpp's rules."""
+    tokens = {number: Token(text) for text, number in data.vocab.items()}
+    tokens |= {token.id: added_token(token) for token in data.added}
+    entries, notes = fitted(tokens, rows)
+    merges = tuple(f"{left} {right}" for left, right in data.merges)
+    for name in pre_tokenizers.names(data, arch):
+        yield Draft("gpt2", name, entries, merges, notes=tuple(notes))
+
+
+def byte_fallback_drafts(data: TokenizerJson, rows: int) -> Iterator[Draft]:
+    """SentencePiece's kind of vocabulary: by scores that follow the merges' order, else by the merges themselves."""
+    scores: dict[str, float] = {}
+    for rank, (left, right) in enumerate(data.merges):
+        scores.setdefault(left + right, -float(rank))
+    lowest = -float(len(data.merges))
+    plain = {number: _piece(text, scores.get(text, lowest), data) for text, number in data.vocab.items()}
+    yield from space_drafts(plain, data.added, rows, prefix_rule(data))
+    if all(" " not in left + right for left, right in data.merges):
+        entries, notes = fitted({**plain, **{token.id: added_token(token) for token in data.added}}, rows)
+        merges = tuple(f"{left} {right}" for left, right in data.merges)
+        yield Draft("gpt2", "sarvam-moe", entries, merges, notes=tuple(notes))
+
+
+def space_drafts(
+    plain: dict[int, Token], added: tuple[AddedToken, ...], rows: int, prefix: str
+) -> Iterator[Draft]:
+    """A SentencePiece vocabulary with and without the space before text, as far as `prefix` leaves it open.
+
+    prefix: always, never, or first (before the first text only, which llama.cpp cannot do: it puts the space behind
+    every control token too).
+    """
+    tokens = {**plain, **{token.id: added_token(token) for token in added}}
+    entries, notes = fitted(tokens, rows)
+    ending = " phi-3" if any(token.rstrip for token in added) else ""
+    if prefix != "never":
+        yield Draft("llama", "default", entries, (), True, name_ending=ending, notes=tuple(notes))
+    if prefix == "never":
+        yield Draft("llama", "default", entries, (), False, name_ending=ending, notes=tuple(notes))
+    if prefix == "first":
+        sentence = (
+            "The model's tokenizer puts a space before a text that no control token precedes; llama.cpp will not. "
+            "Chats are not affected: they begin with a control token."
+        )
+        yield Draft(
+            "llama", "default", entries, (), False, True, name_ending=ending, notes=(*notes, sentence)
+        )
+
+
+def prefix_rule(data: TokenizerJson) -> str:
+    """When text gets a space before it: always, first or never."""
+    if any(step.get("type") == "Prepend" for step in data.normalizers):
+        return "always"
+    for step in data.pre_tokenizers:
+        if step.get("type") == "Metaspace":
+            if "prepend_scheme" in step:
+                return str(step["prepend_scheme"])
+            return "always" if step.get("add_prefix_space", True) else "never"
+    return "never"
+
+
+def added_token(token: AddedToken) -> Token:
+    """An added token; one that is plain text is spelled as text has it, with spaces."""
+    if token.special or looks_special(token.text):
+        return Token(token.text, TokenType.CONTROL, ADDED_SCORE)
+    return Token(token.text.replace(_SPACE, " "), TokenType.USER_DEFINED, ADDED_SCORE)
+
+
+def _piece(text: str, score: float, data: TokenizerJson) -> Token:
+    if text == data.unknown:
+        return Token(text, TokenType.UNKNOWN, score)
+    if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+        return Token(text, TokenType.BYTE, score)
+    return Token(text, TokenType.NORMAL, score)

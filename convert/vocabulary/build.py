@@ -1,0 +1,135 @@
+"""From a model's tokenizer files to the metadata of a vocabulary that is proved to be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rolekit.convert.metadata import MetaValue
+from rolekit.convert.model_folder import ModelFolder
+from rolekit.convert.vocabulary import chatglm
+from rolekit.convert.vocabulary.bpe import byte_fallback_drafts, byte_level_drafts, prefix_rule, space_drafts
+from rolekit.convert.vocabulary.chat_template import chat_templates, template_metadata
+from rolekit.convert.vocabulary.proof import Probe, Verdict, judge, proved
+from rolekit.convert.vocabulary.reference import FastReference, Reference, SentencePieceReference
+from rolekit.convert.vocabulary.sentencepiece_model import read_sentencepiece
+from rolekit.convert.vocabulary.specials import end_ids, end_keys, special_ids
+from rolekit.convert.vocabulary.tokenizer_json import AddedToken, config_tokens, read_tokenizer_json
+from rolekit.convert.vocabulary.tokens import Draft, TokenType
+from rolekit.errors import RolekitError
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What goes into the file, and what the user should know about it."""
+
+    metadata: Mapping[str, MetaValue]
+    """tokenizer.* keys, and general.name where llama.cpp looks at it."""
+    texts: int
+    """How many probe texts llama.cpp splits as the model does: all that were tried."""
+    notes: tuple[str, ...] = ()
+
+
+def build_vocabulary(folder: ModelFolder, arch: str, rows: int, keys: Mapping[str, MetaValue]) -> Vocabulary:
+    """The vocabulary for an embedding of that many rows; keys is the metadata that it will stand beside.
+
+    Raises RolekitError when the files are damaged or missing, and when llama.cpp cannot be brought to split every
+    probe text as the model's own tokenizer does.
+    """
+    data = read_tokenizer_json(folder)
+    added = data.added if data else tuple(config_tokens(folder))
+    if data is None and arch == "chatglm":
+        added = chatglm.added_tokens(folder, added)
+    reference = FastReference(data) if data else _sentencepiece(folder, arch, added)
+    special = [token.text for token in added if token.special and token.id < rows and token.text]
+    composed = data is not None and any(step.get("type") == "NFC" for step in data.normalizers)
+    probe = Probe.of(reference, special, composed=composed)
+    verdicts = list[Verdict]()
+    for draft in _drafts(folder, arch, rows, added):
+        ending = _Ending.of(folder, draft, reference)
+        name = _name(str(keys.get("general.name", "")), draft)
+        full = {**keys, "general.name": name, **draft.metadata(), **ending.keys}
+        verdicts.append(judge(draft, full, probe))
+        if not verdicts[-1].different:
+            break
+    if not verdicts:
+        raise RolekitError(
+            f"{folder.path} has no tokenizer that can be converted.", "Put tokenizer.json into it."
+        )
+    verdict = proved(verdicts)
+    templates = chat_templates(folder)
+    metadata = {"general.name": name, **draft.metadata(), **ending.keys, **template_metadata(templates)}
+    notes = [*draft.notes, *ending.notes]
+    missed = [draft.tokens[number].text for number in ending.ends if number not in verdict.ends]
+    if missed:
+        notes.append(
+            f"llama.cpp has no place for all the ends of a reply: {', '.join(missed)} will not stop it."
+        )
+    if "default" not in templates:
+        notes.append("The model has no chat template.")
+    return Vocabulary(metadata, verdict.texts, tuple(notes))
+
+
+def _drafts(folder: ModelFolder, arch: str, rows: int, added: Sequence[AddedToken]) -> Iterator[Draft]:
+    data, model_file = read_tokenizer_json(folder), folder.file("tokenizer.model")
+    if data is not None and data.model not in ("BPE", "Unigram"):
+        raise RolekitError(
+            f"llama.cpp's chat models have no {data.model} tokenizer.", "It cannot be converted."
+        )
+    if data is not None and data.is_byte_level:
+        yield from byte_level_drafts(data, arch, rows)
+        return
+    if model_file is not None:
+        model = read_sentencepiece(model_file)
+        prefix = prefix_rule(data) if data else ("always" if model.dummy_prefix else "never")
+        yield from space_drafts(dict(enumerate(model.pieces)), tuple(added), rows, prefix)
+    if data is not None and data.vocab:
+        yield from byte_fallback_drafts(data, rows)
+
+
+def _sentencepiece(folder: ModelFolder, arch: str, added: Sequence[AddedToken]) -> Reference:
+    path = folder.file("tokenizer.model")
+    if path is None:
+        raise RolekitError(
+            f"{folder.path} has neither tokenizer.json nor tokenizer.model.",
+            "Fetch the tokenizer's files too.",
+        )
+    pieces = {token.text: number for number, token in enumerate(read_sentencepiece(path).pieces)}
+    adds_bos = bool(folder.tokenizer_config.get("add_bos_token", arch != "chatglm"))
+    before = special_ids(folder, pieces).get("bos")
+    return SentencePieceReference(path, added, [before] if adds_bos and before is not None else [])
+
+
+def _name(name: str, draft: Draft) -> str:
+    lowered = name.lower()
+    if draft.name_ending and not any(word in lowered for word in ("phi-3", "phi3")):
+        return name + draft.name_ending
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """The keys that say which tokens begin and end what."""
+
+    keys: Mapping[str, MetaValue]
+    ends: tuple[int, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, folder: ModelFolder, draft: Draft, reference: Reference) -> _Ending:
+        tokens = draft.tokens
+        ids = {
+            token.text: number for number, token in enumerate(tokens) if token.type is not TokenType.UNUSED
+        }
+        ends, named = end_ids(folder, ids), special_ids(folder, ids)
+        before, behind = reference.surroundings()
+        if len(before) == 1:
+            named["bos"] = before[0]
+        keys: dict[str, MetaValue] = {
+            f"tokenizer.ggml.{kind}_token_id": number for kind, number in named.items()
+        }
+        keys |= end_keys(ends, {number: token.text for number, token in enumerate(tokens)})
+        keys["tokenizer.ggml.add_bos_token"] = len(before) == 1
+        keys["tokenizer.ggml.add_eos_token"] = bool(behind) and behind == ends[:1]
+        notes = () if ends else ("Neither tokenizer nor generation settings name a token that ends a reply.",)
+        return cls(keys, tuple(ends), notes)
