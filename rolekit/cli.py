@@ -25,6 +25,8 @@ COMMANDS = {
 }
 
 EXTRAS = {
+    "tokenizers": "convert",
+    "sentencepiece": "convert",
     "torch": "train",
     "transformers": "train",
     "peft": "train",

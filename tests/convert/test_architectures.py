@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +90,7 @@ def saved(name: str, folder: Path, tokenizer: Path) -> Any:
     torch.manual_seed(3)
     model = getattr(transformers, f"{kind}ForCausalLM")(config).float().eval()
     with torch.no_grad():
-        for key, weight in model.named_parameters():
+        for _, weight in model.named_parameters():
             if weight.ndim == 1:  # norms of one and biases of zero would hide a mistake
                 weight.add_(torch.randn_like(weight) * 0.2)
     model.save_pretrained(str(folder), max_shard_size="100KB")
