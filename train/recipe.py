@@ -42,6 +42,8 @@ class Data(_Part):
     """How many rows to train on; 0 means as many as the mix allows without seeing one twice an epoch."""
     eval_fraction: float = Field(default=0.05, ge=0, lt=1)
     """This share of the questions (not rows) is held out, with all roles' answers to them."""
+    eval_rows: int = Field(default=200, ge=0)
+    """At most so many held-out rows are scored, chosen by hash; 0 means all."""
     references: Literal["first", "all"] = "first"
     """Where a record has several answers: train on the first, or on each as a row of its own."""
     bench: tuple[str, ...] = ()
@@ -137,7 +139,7 @@ class Recipe(_Part):
     """block: the role block alone, as RoCIT has it; chat: with the role's examples and greeting, as a chat begins."""
     user: str = "You"
     """The name that the role block calls the user by."""
-    max_tokens: int = Field(default=1024, ge=16)
+    max_tokens: int = Field(default=2048, ge=16)
     """Longest row; a longer one is left out and counted."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     backend: Backend = "auto"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,10 @@ class Instruction:
     """The whole conversation, a system text first where there is one; the question and its first answer else."""
     origin: str
     """file:line, or file#number in a JSON array."""
+    role: str = ""
+    """Who answers, where the row names a role beside its turns."""
+    kind: str = ""
+    """What the row says it teaches, where it says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,10 @@ def _instructions(row: Row) -> list[Instruction] | Fault:
                 found = read(row)
             except _Unreadable as error:
                 return Fault(row.origin, str(error), row.raw)
-            return found
+            role, kind = (
+                text if isinstance(text := row.value.get(key), str) else "" for key in ("role", "kind")
+            )
+            return [replace(item, role=role, kind=kind) for item in found]
     return Fault(row.origin, f"no known format (keys: {', '.join(map(str, row.value))[:120]})", row.raw)
 
 
