@@ -26,8 +26,6 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is already there.")]
 
-_CARDS = {".png", ".apng", ".json", ".charx", ".jpg", ".jpeg", ".webp", ".yaml", ".yml"}
-
 
 @app.command("list")
 def list_roles(as_json: Json = False) -> None:
@@ -77,7 +75,7 @@ def new(
     if not clean:
         raise RolekitError("A role needs a name.", 'Give one: rolekit roles new "Ada Byron".')
     path = roles_dir() / f"{slug_of(clean)}.toml"
-    _refuse_to_replace(path, "Choose another name, or edit that file.")
+    refuse_to_replace(path, "Choose another name, or edit that file.")
     template = (files("rolekit.roles") / "template.toml").read_text(encoding="utf-8")
     write_text(path, template.replace('"NAME"', json.dumps(clean, ensure_ascii=False)))
     print(sanitize(str(path)))
@@ -101,38 +99,72 @@ def check(
 
 @app.command("import")
 def import_role(
-    file: Annotated[Path, typer.Argument(help="A role file (.toml).")],
+    file: Annotated[
+        Path, typer.Argument(help="A role file (.toml) or a character card (.png, .json, .charx, …).")
+    ],
     force: Force = False,
+    as_json: Json = False,
 ) -> None:
-    """Put a role file among your own."""
+    """Put a role file or a character card among your own; a card's trust sheet is shown, and the card kept."""
     from rolekit.paths import roles_dir
+    from rolekit.roles.cards.card import CARD_SUFFIXES
     from rolekit.roles.names import slug_of
     from rolekit.roles.toml import load_role
 
-    _refuse_cards(file, "imported")
+    if file.suffix.lower() in CARD_SUFFIXES:
+        from rolekit.commands.roles_cards import import_card
+
+        return import_card(file, force=force, as_json=as_json)
     load_role(file)
     path = roles_dir() / f"{slug_of(file.stem)}.toml"
     if not force:
-        _refuse_to_replace(path, "Rename the new file, or replace yours with --force.")
+        refuse_to_replace(path, "Rename the new file, or replace yours with --force.")
     _copy(file, path)
 
 
 @app.command("export")
 def export_role(
     role: Annotated[str, typer.Argument(help="Name, alias or file.")],
-    file: Annotated[Path, typer.Argument(help="Where to write it (.toml), or a folder.")],
+    file: Annotated[
+        Path, typer.Argument(help="Where to write it: .toml, a card (.png, .json, .charx), or a folder.")
+    ],
     force: Force = False,
+    spec: Annotated[
+        str | None, typer.Option(metavar="v2|v3", help="Which card format; as it came, else v3.")
+    ] = None,
 ) -> None:
-    """Write a role's file somewhere else, to give it away."""
+    """Write a role's file somewhere else, to give it away; as a card for other programs, with all it came with."""
+    from rolekit.roles.cards.card import CARD_SUFFIXES
     from rolekit.roles.library import RoleLibrary
 
+    if spec not in (None, "v2", "v3"):
+        raise typer.BadParameter("--spec is v2 or v3.")
     entry = RoleLibrary().find(role)
     entry.loaded()
     target = file / f"{entry.slug}.toml" if file.is_dir() else file
-    _refuse_cards(target, "exported")
     if not force:
-        _refuse_to_replace(target, "Choose another place, or replace it with --force.")
+        refuse_to_replace(target, "Choose another place, or replace it with --force.")
+    if target.suffix.lower() in CARD_SUFFIXES:
+        from rolekit.commands.roles_cards import export_card
+
+        return export_card(entry, target, "v2" if spec == "v2" else "v3" if spec else None)
+    if entry.path.suffix.lower() in CARD_SUFFIXES:
+        raise RolekitError(
+            f"{one_line(entry.path.name)} is a card, not a role of yours.",
+            f"Import it first: rolekit roles import {one_line(str(entry.path), 300)}",
+        )
     _copy(entry.path, target)
+
+
+@app.command()
+def trust(
+    file: Annotated[Path, typer.Argument(help="A character card.")],
+    as_json: Json = False,
+) -> None:
+    """What a stranger's card would put into prompts: its instructions, patterns, links and hidden text."""
+    from rolekit.commands.roles_cards import print_trust
+
+    print_trust(file, as_json=as_json)
 
 
 def _summary(entry: Entry) -> dict[str, object]:
@@ -169,12 +201,18 @@ def _all_files() -> list[Path]:
 
 def _print_faults(files: list[Path], *, as_json: bool) -> None:
     """Print every fault; exits 1 when there is any."""
+    from rolekit.roles.cards.card import CARD_SUFFIXES
     from rolekit.roles.toml import check_role
 
     faults: list[Fault] = []
     for path in files:
-        _refuse_cards(path, "checked")
-        faults += check_role(path)
+        if path.suffix.lower() in CARD_SUFFIXES:
+            from rolekit.roles.cards.reading import read_card
+            from rolekit.roles.cards.to_role import role_of
+
+            role_of(read_card(path))
+        else:
+            faults += check_role(path)
     for fault in faults:
         print(json.dumps(_fault_row(fault), ensure_ascii=False) if as_json else sanitize(str(fault)))
     if faults:
@@ -192,15 +230,8 @@ def _fault_row(fault: Fault) -> dict[str, object]:
     }
 
 
-def _refuse_cards(path: Path, done: str) -> None:
-    if path.suffix.lower() in _CARDS:
-        raise RolekitError(
-            f"{one_line(path.name)} looks like a character card, and cards cannot be {done} yet.",
-            "Use a role file (.toml); `rolekit roles new NAME` makes one.",
-        )
-
-
-def _refuse_to_replace(path: Path, advice: str) -> None:
+def refuse_to_replace(path: Path, advice: str) -> None:
+    """Raise RolekitError when path is taken."""
     if path.exists():
         raise RolekitError(f"{one_line(str(path), 300)} is already there.", advice)
 

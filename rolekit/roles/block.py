@@ -13,7 +13,8 @@ from rolekit.messages import Message
 from rolekit.roles.role import Role
 from rolekit.text import one_line, sanitize
 
-_PLACEHOLDER = re.compile(r"\{\{\s*(char|user)\s*\}\}", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"\{\{\s*(char|user)\s*\}\}|<(bot|char|user)>", re.IGNORECASE)
+_ORIGINAL = re.compile(r"\{\{\s*original\s*\}\}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class _Scaffold:
     """A description that begins so needs no introduction."""
     catchphrases: str
     facts: str
+    personality: str
+    scenario: str
+    example_text: str
     manner: str
     somebody: str
     """Whoever talks to the role without having given a name."""
@@ -37,6 +41,9 @@ _ENGLISH = _Scaffold(
     begins=("you are", "tu es", "du bist", "eres", "sei ", "você é", "ты "),
     catchphrases="Your catchphrases: {}",
     facts="What you know about your life:",
+    personality="Your personality: {}",
+    scenario="The scene: {}",
+    example_text="This is how you talk:",
     manner=(
         "Stay in character as {char} and answer {user} in {language}, in {char}'s own voice, in a few sentences. "
         "Never speak for {user}. Never say that you are a program or a language model. "
@@ -49,6 +56,9 @@ _CHINESE = _Scaffold(
     begins=("你是", "你乃", "你叫", "汝乃"),
     catchphrases="你的口头禅：{}",
     facts="你所知道的生平：",
+    personality="你的性格：{}",
+    scenario="场景：{}",
+    example_text="你是这样说话的：",
     manner=(
         "请始终以{char}的身份和口吻，用中文回答{user}，每次只说几句话。绝不替{user}说话，"
         "绝不说自己是程序或语言模型。你的世界与时代以外的事，你一概不知，就照你的性情如实说不知道。"
@@ -88,7 +98,10 @@ def opening_messages(role: Role, user: str) -> tuple[Message, ...]:
 
 
 def role_block(role: Role, user: str) -> str:
-    """The system instruction alone: description, catchphrases, facts and manner, in the role's language."""
+    """The system instruction alone: description, catchphrases, facts and manner, in the role's language.
+
+    A role's own system prompt stands in front and replaces the manner, or takes it in at {{original}}.
+    """
     names = _names(role, user)
     language = role.language.split("-")[0]
     words = _CHINESE if language == "zh" else _ENGLISH
@@ -96,15 +109,22 @@ def role_block(role: Role, user: str) -> str:
     if not description.casefold().startswith(words.begins):
         description = words.you_are.format(char=names["char"], description=description)
     parts = [description]
+    for text, frame in ((role.personality, words.personality), (role.scenario, words.scenario)):
+        if filled := _fill(text, names):
+            parts.append(frame.format(filled))
     if phrases := _filled(role.catchphrases, names):
         quoted = words.between.join(words.quote.format(phrase) for phrase in phrases)
         parts.append(words.catchphrases.format(quoted))
     if facts := _filled(role.facts, names):
         parts.append("\n".join([words.facts, *(f"- {fact}" for fact in facts)]))
+    if example_text := _fill(role.example_text, names):
+        parts.append(f"{words.example_text}\n{example_text}")
     spoken = _LANGUAGES.get(language, f"the language with the code {role.language}")
     listener = words.somebody if _unnamed(user) else names["user"]
-    parts.append(words.manner.format(language=spoken, char=names["char"], user=listener))
-    return "\n\n".join(parts)
+    manner = words.manner.format(language=spoken, char=names["char"], user=listener)
+    if own := _fill(role.system_prompt, names):
+        return "\n\n".join([_ORIGINAL.sub(lambda _: manner, own), *parts])
+    return "\n\n".join([*parts, manner])
 
 
 def _unnamed(user: str) -> bool:
@@ -119,7 +139,10 @@ def _names(role: Role, user: str) -> dict[str, str]:
 
 
 def _fill(text: str, names: dict[str, str]) -> str:
-    return _PLACEHOLDER.sub(lambda found: names[found[1].lower()], sanitize(text)).strip()
+    def name(found: re.Match[str]) -> str:
+        return names["user" if (found[1] or found[2]).lower() == "user" else "char"]
+
+    return _PLACEHOLDER.sub(name, sanitize(text)).strip()
 
 
 def _filled(items: Iterable[str], names: dict[str, str]) -> list[str]:

@@ -6,15 +6,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from rolekit.errors import RolekitError
 from rolekit.roles.lines import Where, line_of
-from rolekit.roles.role import Example, Role
+from rolekit.roles.role import Example, Note, Role
 from rolekit.text import one_line, sanitize
 
 MAX_SHOWN = 20
-_LISTS = ("aliases", "tags", "sources", "catchphrases", "facts", "openers")
+_LISTS = (
+    "aliases",
+    "tags",
+    "sources",
+    "catchphrases",
+    "facts",
+    "alternate_greetings",
+    "openers",
+    "lorebooks",
+)
 _TYPES = {
     "string_type": ("must be text", "Put it in quotes."),
     "string_unicode": ("is not valid text", "Write it again by hand."),
@@ -146,6 +156,8 @@ def place_name(where: Where) -> str:
             return f"example {number + 1}"
         case ("examples", int(number), key):
             return f'"{one_line(str(key), 40)}" of example {number + 1}'
+        case (str(table), int(number), str(key)):
+            return f'"{one_line(key, 40)}" of item {number + 1} of "{one_line(table, 40)}"'
         case (str(key), int(number)):
             return f'item {number + 1} of "{key}"'
     return f'"{one_line(".".join(map(str, where)), 60)}"'
@@ -155,12 +167,14 @@ def _nearest_key(where: Where) -> tuple[str, str]:
     """Advice about an unknown key, and the known key it stands for ("" when none is near)."""
     from rapidfuzz import fuzz, process
 
-    known = list(Example.model_fields if where[0] == "examples" else Role.model_fields)
+    tables: dict[str, type[BaseModel]] = {"examples": Example, "notes": Note}
+    model = tables.get(str(where[0]), Role) if len(where) > 1 else Role
+    known = list(model.model_fields)
     key = str(where[-1])[:200]
     if best := process.extractOne(key.casefold(), known, scorer=fuzz.ratio, score_cutoff=65):
         return f'Did you mean "{best[0]}"?', best[0]
-    if where[0] == "examples" and len(where) == 3 and key in Role.model_fields:
-        return f'Move "{key}" above the first [[examples]].', ""
+    if where[0] in tables and len(where) == 3 and key in Role.model_fields:
+        return f'Move "{key}" above the first [[{where[0]}]].', ""
     return f"Known keys here: {', '.join(known)}.", ""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rolekit.errors import RolekitError
 from rolekit.paths import roles_dir, write_text
+from rolekit.roles.cards.card import CARD_SUFFIXES
 from rolekit.roles.names import fold, match, slug_of
 from rolekit.roles.role import Role
 from rolekit.roles.toml import load_role, parse_role
@@ -68,7 +69,7 @@ class RoleLibrary:
     def find(self, name: str) -> Entry:
         """The role somebody means: by slug, name, alias, the beginning of one, a near miss, or a .toml file's path.
 
-        Raises RolekitError when several fit (they are listed) or none does (the three nearest are named). A broken
+        A character card's path works too. Raises RolekitError when several fit (they are listed) or none does (the three nearest are named). A broken
         file is found too; its faults come with Entry.loaded().
         """
         if _is_path(name):
@@ -150,16 +151,28 @@ class RoleLibrary:
         if known is not None and known[:2] == stamp:
             return known[2]
         try:
-            entry = Entry(path.stem, path, load_role(path), bundled)
+            entry = Entry(path.stem, path, _load(path), bundled)
         except RolekitError as error:
             entry = Entry(path.stem, path, None, bundled, error.what_happened)
         self._read[path] = (*stamp, entry)
         return entry
 
 
+def _load(path: Path) -> Role:
+    """The role in a role file or a character card."""
+    if path.suffix.lower() not in CARD_SUFFIXES:
+        return load_role(path)
+    from rolekit.roles.cards.reading import read_card
+    from rolekit.roles.cards.to_role import role_of
+
+    return role_of(read_card(path)).role
+
+
 def _is_path(name: str) -> bool:
     """Whether a file is meant; a name may hold a slash too, so such a path has to exist."""
-    return name.endswith(".toml") or (os.sep in name and os.path.isfile(os.path.expanduser(name)))
+    return name.lower().endswith((".toml", *CARD_SUFFIXES)) or (
+        os.sep in name and os.path.isfile(os.path.expanduser(name))
+    )
 
 
 def _names(entry: Entry) -> list[str]:

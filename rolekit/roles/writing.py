@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tomlkit
 from tomlkit.items import AoT, Array, String, Table
 
-from rolekit.roles.role import Example, Role
+from rolekit.roles.role import Example, Note, Role
 
 _LONG = 100
 _COMMENTS = {
@@ -17,10 +17,18 @@ _COMMENTS = {
     "origin": "Where the role comes from and why its words may be used; shown to people, never to the model.",
     "sources": "Where the facts can be checked.",
     "description": "Who this is, said to the role; the model reads it word for word.",
+    "personality": "The character's nature in a few words.",
+    "scenario": "Where and when the conversation takes place.",
     "catchphrases": "Turns of phrase that make the voice.",
     "facts": "What the role knows about its own life, one sentence each.",
     "greeting": "The first thing the role says in a new chat.",
+    "alternate_greetings": "Other first lines, offered as versions of the greeting.",
     "openers": "Things a user might begin with.",
+    "example_text": "Example dialogue that does not come as pairs.",
+    "system_prompt": "Replaces rolekit's own instruction on how to play; {{original}} stands for it.",
+    "post_history": "Stands behind the chat, in front of every reply.",
+    "card": "The character card this role was made from; its lorebook is used.",
+    "lorebooks": "Lorebook files beside this one.",
 }
 
 
@@ -34,6 +42,13 @@ def to_toml(role: Role) -> str:
             continue
         document.add(tomlkit.comment(comment))
         document.add(key, _string(value) if isinstance(value, str) else _array(value))
+    if role.talkativeness != Role.model_fields["talkativeness"].default:
+        document.add(tomlkit.comment("How readily the role speaks up in a group, 0 to 1."))
+        document.add("talkativeness", tomlkit.item(role.talkativeness))
+    if role.notes:
+        document.add(tomlkit.nl())
+        document.add(tomlkit.comment("Reminders, so many messages before the end of the chat."))
+        document.add("notes", _note_tables(role.notes))
     if role.examples:
         document.add(tomlkit.nl())
         document.add(tomlkit.comment("Exchanges that show how the role talks."))
@@ -50,6 +65,17 @@ def _array(items: Sequence[str]) -> Array:
     for item in items:
         array.append(_string(item))
     return array
+
+
+def _note_tables(notes: Sequence[Note]) -> AoT:
+    tables = tomlkit.aot()
+    for note in notes:
+        table: Table = tomlkit.table()
+        table.add("text", _string(note.text))
+        table.add("depth", note.depth)
+        table.add("speaker", note.speaker)
+        tables.append(table)
+    return tables
 
 
 def _tables(examples: Sequence[Example]) -> AoT:

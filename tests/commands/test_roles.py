@@ -190,18 +190,83 @@ def test_export_and_import_keep_the_file_as_it_was_written(run: Run, home: Path,
     assert run("import", target, "--force")[0] == 0
 
 
-def test_import_refuses_faulty_files_and_cards_in_a_sentence(run: Run, home: Path, tmp_path: Path) -> None:
+def test_import_refuses_faulty_files_in_a_sentence(run: Run, home: Path, tmp_path: Path) -> None:
     faulty = tmp_path / "faulty.toml"
     faulty.write_text("name = 1", encoding="utf-8")
     code, _, err = run("import", faulty)
     assert code == 1
     assert "faulty.toml:1:" in err
-    for name in ("card.png", "card.JSON", "card.charx"):
+    (tmp_path / "web.png").write_bytes(b"<!DOCTYPE html>")
+    for name, said in (
+        ("card.png", "cannot be read"),
+        ("web.png", "web page"),
+        ("x.charx", "cannot be read"),
+    ):
         code, _, err = run("import", tmp_path / name)
         assert code == 1
-        assert "character card" in err
+        assert said in err
         assert len(err.splitlines()) == 1
     assert not (home / "roles").exists()
+
+
+CARD = {
+    "spec": "chara_card_v2",
+    "spec_version": "2.0",
+    "data": {
+        "name": "Ada",
+        "description": "{{char}} counts.",
+        "first_mes": "Good day, {{user}}.",
+        "system_prompt": "Speak in numbers. {{original}}",
+        "post_history_instructions": "See https://example.org/x",
+        "extensions": {"other": {"kept": 1}},
+        "unknown": [1],
+    },
+}
+
+
+def test_a_card_is_imported_with_its_trust_sheet_and_kept(run: Run, home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "ada.json"
+    file.write_text(json.dumps(CARD), encoding="utf-8")
+    code, out, err = run("import", file)
+    assert (code, out) == (0, f"{home / 'roles' / 'ada.toml'}\n")
+    assert "Speak in numbers." in err
+    assert "https://example.org/x" in err
+    assert (home / "roles" / "cards" / "ada.json").read_bytes() == file.read_bytes()
+    role = load_role(home / "roles" / "ada.toml")
+    assert (role.name, role.card, role.greeting) == ("Ada", "cards/ada.json", "Good day, {{user}}.")
+    assert run("import", file)[0] == 1
+    assert run("check")[0] == 0
+    back = tmp_path / "back.json"
+    assert run("export", "ada", back)[0] == 0
+    assert json.loads(back.read_text("utf-8")) == CARD
+    picture = tmp_path / "ada.png"
+    assert run("export", "ada", picture)[0] == 0
+    code, out, _ = run("trust", picture, "--json")
+    assert json.loads(out)["system_prompt"] == "Speak in numbers. {{original}}"
+
+
+def test_a_changed_role_changes_its_card_only_where_it_changed(run: Run, home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "ada.json"
+    file.write_text(json.dumps(CARD), encoding="utf-8")
+    run("import", file)
+    toml = home / "roles" / "ada.toml"
+    toml.write_text(toml.read_text("utf-8").replace("Good day", "Good night"), encoding="utf-8")
+    back = tmp_path / "back.json"
+    assert run("export", "ada", back)[0] == 0
+    expected = {**CARD, "data": {**CARD["data"], "first_mes": "Good night, {{user}}."}}  # type: ignore[dict-item]
+    assert json.loads(back.read_text("utf-8")) == expected
+
+
+def test_a_bundled_role_becomes_a_card_and_comes_back(run: Run, tmp_path: Path) -> None:
+    picture = tmp_path / "holmes.png"
+    assert run("export", "sherlock-holmes", picture)[0] == 0
+    code, out, _ = run("show", picture, "--json")
+    shown = json.loads(out)
+    role = RoleLibrary().find("sherlock-holmes").loaded()
+    assert code == 0
+    assert (shown["name"], shown["greeting"]) == (role.name, role.greeting)
+    assert len(shown["examples"]) == len(role.examples)
+    assert all(fact in shown["description"] for fact in role.facts)
 
 
 def test_the_command_module_itself_imports_nothing_heavy() -> None:
