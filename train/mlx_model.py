@@ -15,8 +15,8 @@ from rolekit.text import one_line
 from rolekit.train.mlx_forward import TreeCache
 from rolekit.train.recipe import Lora
 
-_PROBE = ((5, 9, 11, 7, 3), (6, 2, 8), (4, 1, 13, 10))
-"""A prefix and two rows behind it, any ids."""
+_PROBE = ((5, 9, 7), (6, 2))
+"""A prefix and a row behind it, any ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +178,10 @@ def _check_packs(model: MlxModel, family: str, dtype: str) -> set[int]:
     caches = [TreeCache() for _ in range(model.layers)]
     try:
         model.inner(mx.array([_PROBE[0]]), cache=caches)
-        difference = mx.array(0.0)
-        for row in _PROBE[1:]:
-            behind = [TreeCache(cache.keys, cache.values) for cache in caches]
-            shared = model.inner(mx.array([row]), cache=behind)[0]
-            alone = model.inner(mx.array([_PROBE[0] + row]), cache=None)[0, len(_PROBE[0]) :]
-            difference = mx.maximum(difference, mx.abs(shared - alone).max() / mx.abs(alone).max())
+        behind = [TreeCache(cache.keys, cache.values) for cache in caches]
+        shared = model.inner(mx.array([_PROBE[1]]), cache=behind)[0]
+        alone = model.inner(mx.array([_PROBE[0] + _PROBE[1]]), cache=None)[0, len(_PROBE[0]) :]
+        difference = mx.abs(shared - alone).max() / mx.abs(alone).max()
         found = float(np.array(difference))
     except (AttributeError, TypeError, IndexError, ValueError) as error:
         raise RolekitError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,13 @@ class Tensor:
             return Tensor("F32", (self.values.astype("<u4") << 16).view("<f4"))
         return Tensor("F32", self.values.astype("<f4"))
 
+    def bfloat16(self) -> Tensor:
+        """The numbers rounded to bfloat16, ties to even."""
+        if self.dtype == "BF16":
+            return self
+        bits = self.float32().values.view("<u4")
+        return Tensor("BF16", ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2"))
+
     def scaled(self, factor: float) -> Tensor:
         """The tensor times factor: untouched for 1, else in float32 with one rounding."""
         if factor == 1.0:
@@ -90,22 +99,43 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A tensor that is made when its turn to be written comes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    make: Callable[[], Tensor]
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Put tensors into a safetensors file in one step, names sorted: the same tensors give the same bytes.
 
+    Raises RolekitError when the disk is full.
+    """
+    pending = {
+        name: Pending(tensor.dtype, tensor.shape, partial(_itself, tensor))
+        for name, tensor in tensors.items()
+    }
+    write_pending(path, pending, metadata)
+
+
+def write_pending(path: Path, tensors: Mapping[str, Pending], metadata: Mapping[str, str]) -> None:
+    """The same for tensors that are not there yet: one at a time is in memory.
+
     Written by hand (https://huggingface.co/docs/safetensors, "Format"), because the package's own function wants a
     framework for bfloat16 and changed its arguments between versions.
-
     Raises RolekitError when the disk is full.
     """
     names = sorted(tensors)
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     position = 0
     for name in names:
-        end = position + tensors[name].values.nbytes
+        tensor = tensors[name]
+        end = position + prod(tensor.shape) * int(_STORED[tensor.dtype][-1])
         header[name] = {
-            "dtype": tensors[name].dtype,
-            "shape": list(tensors[name].shape),
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
             "data_offsets": [position, end],
         }
         position = end
@@ -114,4 +144,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     with replacing(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
-            file.write(tensors[name].values.tobytes())
+            file.write(tensors[name].make().values.tobytes())
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
