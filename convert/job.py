@@ -31,8 +31,8 @@ class Job:
     chunk_bytes: int = CHUNK_BYTES
     threads: int = 0
     """0 means the physical cores this process may use."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    """GGUF text keys to add: where the model comes from (rolekit.convert.provenance)."""
+    metadata: Mapping[str, str | int] = field(default_factory=dict)
+    """GGUF keys to add, a text or a uint32 each: where the model comes from (rolekit.convert.provenance)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -51,7 +52,9 @@ class Evaluator:
         try:
             self._pointer = self._context(threads or physical_cores())
             self._batch = llama_cpp.llama_batch_init(BATCH_TOKENS, 0, 1)
-            self.use([(self._adapters.load(file).pointer, scale) for file, scale in adapters])
+            self.adapters = tuple((self._adapters.load(file).pointer, scale) for file, scale in adapters)
+            """The adapters that the model is evaluated with, as llama.cpp's handles."""
+            self.use(self.adapters)
         except BaseException:
             self.close()
             raise
@@ -81,6 +84,17 @@ class Evaluator:
         pointers = (llama_cpp.llama_adapter_lora_p_ctypes * count)(*(pointer for pointer, _ in adapters))
         scales = (ctypes.c_float * count)(*(scale for _, scale in adapters))
         llama_cpp.llama_set_adapters_lora(self._pointer, pointers, count, scales)
+
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """The model without its adapters, for the block; what the context held is forgotten on both ends."""
+        self.cut(0)
+        self.use(())
+        try:
+            yield
+        finally:
+            self.cut(0)
+            self.use(self.adapters)
 
     def logits(self, ids: Sequence[int]) -> Iterator[NDArray[np.float32]]:
         """What follows each of ids, as rows of (positions, vocabulary), in order, BATCH_TOKENS positions at a time.

@@ -130,41 +130,42 @@ class HuggingFace:
 
 
 class Dequantized:
-    """A GGUF file, run by llama.cpp, as the reference for a smaller one that was made of it."""
+    """A GGUF model run by llama.cpp as the reference for a smaller one that was made of it."""
 
-    def __init__(self, path: Path, bare: Path | None = None, *, context_tokens: int = 1024) -> None:
-        """path: the model with everything it has to have, in F32. bare: the same without the adapter."""
-        self._closing = ExitStack()
-        with ExitStack() as stack:
-            self._whole = stack.enter_context(Evaluator(path, context_tokens=context_tokens))
-            self._bare = stack.enter_context(Evaluator(bare, context_tokens=context_tokens)) if bare else None
-            self._closing = stack.pop_all()
+    def __init__(self, model: Evaluator, *, has_adapter: bool, closing: ExitStack) -> None:
+        """model: everything it has to have, in F32; an adapter that it has loaded is what was trained.
+
+        closing is closed with it: the model and the files it lies in.
+        """
+        self._model, self._has_adapter, self._closing = model, has_adapter, closing
 
     @property
     def label(self) -> str:
         """What it is."""
-        return "the base, dequantized" + (", with the adapter" if self._bare else "")
+        return "the base, dequantized" + (", with the adapter" if self._has_adapter else "")
 
     def predict(
         self, prompt: Sequence[int], reply: Sequence[int], tokens: int, ends: frozenset[int]
     ) -> Prediction:
         """See Reference."""
-        after_prompt = stacked(self._whole.logits(prompt), PROMPT_ROWS)
-        after_reply = stacked(self._whole.extend(reply))
-        self._whole.cut(len(prompt))
+        model = self._model
+        after_prompt = stacked(model.logits(prompt), PROMPT_ROWS)
+        after_reply = stacked(model.extend(reply))
+        model.cut(len(prompt))
         said, rows, last = list[int](), list[NDArray[np.float32]](), after_prompt[-1]
         while len(said) < tokens and (token := int(last.argmax())) not in ends:
-            last = stacked(self._whole.extend([token]))[0]
+            last = stacked(model.extend([token]))[0]
             said.append(token)
             rows.append(last)
         continued = np.stack(rows) if rows else np.empty((0, len(last)), np.float32)
         bare = None
-        if self._bare:
-            bare = stacked(self._bare.logits([*prompt, *reply]), len(reply))
+        if model.adapters:
+            with model.bare():
+                bare = stacked(model.logits([*prompt, *reply]), len(reply))
         return Prediction(after_prompt, after_reply, tuple(said), continued, bare)
 
     def close(self) -> None:
-        """Free the models."""
+        """Free the model and remove its file."""
         self._closing.close()
 
 

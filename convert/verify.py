@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rolekit.convert.conversations import Conversation
@@ -27,7 +27,7 @@ from rolekit.engine.vocabulary import Vocabulary
 from rolekit.errors import RolekitError
 
 CONTEXT_TOKENS = 1024
-"""The longest conversation that is compared, the continuation included."""
+"""What is compared of a conversation, the continuation included; a longer prompt loses its beginning."""
 DEFAULT_CONVERSATIONS, DEFAULT_TOKENS = 6, 24
 
 OpenReference = Callable[[], Reference]
@@ -80,7 +80,7 @@ def verify(
             ends |= _compare_words(source, model.vocabulary, prompter, demands, checks, unverified)
         label = ""
         if all(check.passed for check in checks):
-            texts = _texts(demands, model.vocabulary, prompter, unverified)
+            texts = _texts(demands, model.vocabulary, prompter)
             type_name = candidate.type_name or quantization(candidate.path, model.model.header)
             label = _compare_logits(
                 model, texts, ends, type_name, open_reference, demands, progress, checks, unverified
@@ -151,27 +151,16 @@ def _compare_logits(
     return reference.label
 
 
-def _texts(
-    demands: Demands, vocabulary: Vocabulary, prompter: Prompter | None, unverified: list[str]
-) -> list[Text]:
-    """The conversations in token ids; one that does not fit the context is left out and counted."""
+def _texts(demands: Demands, vocabulary: Vocabulary, prompter: Prompter | None) -> list[Text]:
+    """The conversations in token ids, cut at both ends to what the context holds."""
     end = _end_token(vocabulary, prompter)
-    texts, too_long = list[Text](), 0
+    most_reply = CONTEXT_TOKENS // 4
+    texts = list[Text]()
     for talk in demands.conversations:
-        prompt = _prompt(talk, vocabulary, prompter)
-        room = CONTEXT_TOKENS - len(prompt) - demands.tokens
         reply = [*vocabulary.tokenize(talk.reply, special=False), *end]
-        if room < len(end) + 1:
-            too_long += 1
-        else:
-            texts.append(Text(tuple(prompt), tuple(reply if len(reply) <= room else reply[:room])))
-    if too_long:
-        unverified.append(f"{too_long} conversations were left out: longer than {CONTEXT_TOKENS} tokens.")
-    if not texts:
-        raise RolekitError(
-            f"No conversation fits {CONTEXT_TOKENS} tokens, so there is nothing to verify with.",
-            "Give shorter ones with --data.",
-        )
+        reply = reply if len(reply) <= most_reply else reply[:most_reply]
+        room = CONTEXT_TOKENS - len(reply) - demands.tokens
+        texts.append(Text(tuple(_prompt(talk, vocabulary, prompter)[-room:]), tuple(reply)))
     return texts
 
 
@@ -197,8 +186,3 @@ def _sentence(error: RolekitError | ModuleNotFoundError) -> str:
         return str(error)
     package = (error.name or "a package").partition(".")[0]
     return f"{package} is not installed; pip install 'rolekit[train]' brings it."
-
-
-def with_tensors(proof: Proof, tensors: Sequence[object]) -> Proof:
-    """The report with the tensors' errors."""
-    return replace(proof, tensors=tuple(tensors))  # type: ignore[arg-type]

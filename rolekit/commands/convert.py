@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from rolekit.commands import convert_verify
+from rolekit.commands.convert_file import convert_file
 
 DEFAULT = "BASE"
 """The name under which the form without a subcommand is kept."""
@@ -55,4 +56,5 @@ def convert() -> None:
     """Make one GGUF file of a model and an adapter in one pass, and prove that it behaves like what was trained."""
 
 
+app.command(DEFAULT, hidden=True)(convert_file)
 app.command("verify")(convert_verify.verify)

@@ -83,6 +83,7 @@ def verify(
     """
     from rolekit.commands.convert_progress import progress
     from rolekit.convert.bases import resolve_base
+    from rolekit.convert.job import Job
     from rolekit.convert.provenance import provenance
     from rolekit.convert.references import open_reference, reference_source
     from rolekit.convert.verify import verify as prove
@@ -93,7 +94,7 @@ def verify(
         proof = prove(
             _candidate(file, model, source),
             reference_source(source),
-            open_reference(source, adapter, file.parent),
+            open_reference(Job(base=source, out=file, adapter=adapter)),
             demands(data, role, conversations, max_kl),
             report,
         )

@@ -1,0 +1,254 @@
+"""`rolekit convert BASE --out FILE.gguf`: the one pass, its proof, and the files that go with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rolekit.commands.convert_progress import advise, progress
+from rolekit.commands.convert_verify import AsJson, Conversations, DataOption, MaxKl, RoleOption, demands
+from rolekit.errors import RolekitError
+from rolekit.text import one_line, sanitize, size
+
+if TYPE_CHECKING:
+    from rolekit.convert.job import Job, Produced
+    from rolekit.convert.proof import Proof
+    from rolekit.convert.provenance import Provenance
+    from rolekit.convert.verify import Demands
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def convert_file(
+    base: Annotated[
+        str,
+        typer.Argument(
+            metavar="BASE",
+            help="The model: a Hugging Face folder, a .gguf file, `starter`, or hf:owner/repo once it is fetched.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FILE.gguf", help="Where the file goes.", show_default=False),
+    ],
+    adapter: Annotated[
+        Path | None,
+        typer.Option("--adapter", metavar="DIR", help="A PEFT or MLX adapter to merge.", show_default=False),
+    ] = None,
+    type_name: Annotated[
+        str, typer.Option("--type", metavar="TYPE", help="Q4_K_M, Q8_0, F16, … as llama.cpp names them.")
+    ] = "Q4_K_M",
+    imatrix: Annotated[
+        str,
+        typer.Option(
+            "--imatrix",
+            metavar="FILE|auto",
+            help="An importance matrix, or `auto`: made of --data (the training set) first.",
+            show_default=False,
+        ),
+    ] = "",
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan", metavar="FILE", help="Types for single tensors; they win.", show_default=False
+        ),
+    ] = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split-max-size", metavar="SIZE", help="Write files of at most this, as 4G.", show_default=False
+        ),
+    ] = "",
+    check: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Prove the file before it gets its name.")
+    ] = True,
+    data: DataOption = None,
+    role: RoleOption = "",
+    conversations: Conversations = 6,
+    max_kl: MaxKl = None,
+    extras: Annotated[
+        bool | None,
+        typer.Option(
+            "--card/--no-card",
+            help="Write an Ollama Modelfile and a model card beside it; by default where there is a role.",
+            show_default=False,
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, help="0 means all cores this process may use.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Merge, convert and quantize in one pass, then prove the file against what was trained.
+
+    Stopped half-way, the same command goes on where it stopped. A file that fails its proof keeps its name with
+    .part behind it, and the exit code is 1.
+    """
+    from rolekit.convert.bases import resolve_base
+    from rolekit.convert.job import Job
+    from rolekit.convert.provenance import provenance
+
+    started = time.perf_counter()
+    source = resolve_base(base)
+    origin = provenance(source, adapter, base_ref=base, role=role)
+    job = Job(
+        base=source,
+        out=_gguf(out),
+        adapter=adapter,
+        type_name=type_name,
+        imatrix=Path(imatrix) if imatrix else None,
+        plan=plan,
+        split_bytes=_bytes(split),
+        threads=threads,
+        metadata=origin.metadata(),
+    )
+    wanted = demands(data, origin.role, conversations, max_kl) if check else None
+    produced, proof = _make(job, wanted)
+    beside = _beside(job, produced, origin, proof) if extras or (extras is None and origin.role) else []
+    _report(job, produced, proof, beside, time.perf_counter() - started, as_json=as_json)
+
+
+def _make(job: Job, wanted: Demands | None) -> tuple[Produced, Proof | None]:
+    """Convert, prove, and give the file its name. Raises typer.Exit(1) after printing where the proof fails."""
+    from rolekit.convert.conversion import convert
+    from rolekit.convert.output import alone, publish
+
+    try:
+        with progress() as report:
+            produced = convert(job, progress=report)
+    except KeyboardInterrupt:
+        advise(f"stopped; what is written of {job.out.name} is kept: the same command goes on from there")
+        raise
+    if produced.resumed_tensors:
+        advise(f"{produced.resumed_tensors} tensors were there already")
+    for sentence in produced.warnings:
+        advise(sentence)
+    with alone(job.out):
+        proof = _prove(job, produced, wanted) if wanted else None
+        if proof is None or proof.passed:
+            publish(produced.parts, produced.targets)
+    return produced, proof
+
+
+def _prove(job: Job, produced: Produced, wanted: Demands) -> Proof:
+    from rolekit.convert.references import open_reference, reference_source
+    from rolekit.convert.tensor_errors import tensor_errors
+    from rolekit.convert.verify import Candidate, verify
+
+    with progress() as report:
+        try:
+            proof = verify(
+                Candidate(produced.parts[0], type_name=job.type_name),
+                reference_source(job.base),
+                open_reference(job),
+                wanted,
+                report,
+            )
+            asked = {row.name: row.wanted for row in produced.rows}
+            return replace(proof, tensors=tensor_errors(job, produced.parts[0], asked, report))
+        except KeyboardInterrupt:
+            advise(
+                f"stopped before the proof was complete; {produced.parts[0].name} is whole: "
+                "the same command verifies it again"
+            )
+            raise
+
+
+def _beside(job: Job, produced: Produced, origin: Provenance, proof: Proof | None) -> list[Path]:
+    """The Modelfile and the card, written beside a file that has its name; a person's own texts are kept."""
+    from rolekit.convert.beside import known_role, modelfile_of, write_new
+    from rolekit.convert.model_card import model_card
+
+    if proof and not proof.passed:
+        return []
+    target, role = produced.targets[0], known_role(origin.role)
+    card = model_card(target, origin, produced.rows, job.type_name, role=role, proof=proof)
+    texts = {target.with_suffix(".README.md"): card}
+    try:
+        texts[target.with_suffix(".Modelfile")] = modelfile_of(target, role, licence=origin.licence)
+    except RolekitError as error:
+        advise(f"no Modelfile was written: {error}")
+    written, kept = write_new(texts)
+    for path in kept:
+        advise(f"{path.name} was there with another text and is kept as it is")
+    return written
+
+
+def _report(
+    job: Job, produced: Produced, proof: Proof | None, beside: list[Path], seconds: float, *, as_json: bool
+) -> None:
+    """Print what was made; exit 1 where the proof failed."""
+    passed = proof is None or proof.passed
+    paths = produced.targets if passed else produced.parts
+    if as_json:
+        row = {
+            "out": str(paths[0]),
+            "files": [str(path) for path in paths],
+            "type": job.type_name,
+            "bytes": sum(path.stat().st_size for path in paths),
+            "tensors": len(produced.rows),
+            "resumed_tensors": produced.resumed_tensors,
+            "beside": [str(path) for path in beside],
+            "seconds": round(seconds, 3),
+            "proof": proof.as_json() if proof else None,
+        }
+        print(json.dumps(row, ensure_ascii=False))
+    else:
+        _print(produced, proof, paths, beside, seconds)
+    if proof and not passed:
+        names = ", ".join(check.name for check in proof.failed)
+        raise RolekitError(
+            f"{produced.targets[0].name} does not behave like what it was made of ({names}), so it keeps the name"
+            f" {produced.parts[0].name}.",
+            "Choose a larger --type, or take it as it is: the same command with --no-verify.",
+        )
+    advise(
+        f"talk to it: rolekit chat --model {paths[0]}" + (f' --role "{role}"' if (role := _role(job)) else "")
+    )
+
+
+def _print(
+    produced: Produced, proof: Proof | None, paths: Sequence[Path], beside: list[Path], seconds: float
+) -> None:
+    from rolekit.commands.convert_page import print_proof
+    from rolekit.commands.model_pages import console_of_stdout
+
+    console = console_of_stdout()
+    if proof:
+        print_proof(console, proof)
+    total = sum(path.stat().st_size for path in paths)
+    for path in (*paths, *beside):
+        console.print(sanitize(str(path)), markup=False, soft_wrap=True)
+    console.print(f"{len(produced.rows)} tensors, {size(total)}, {seconds:.1f} s", markup=False)
+
+
+def _role(job: Job) -> str:
+    return one_line(str(job.metadata.get("rolekit.role", "")), 80)
+
+
+def _gguf(out: Path) -> Path:
+    if out.suffix.lower() != ".gguf":
+        raise RolekitError(f"{out} does not end in .gguf.", f"Name it {out.name}.gguf.")
+    if out.is_dir():
+        raise RolekitError(f"{out} is a folder.", "Choose another name for the file.")
+    return out
+
+
+def _bytes(text: str) -> int:
+    """The bytes of 4G, 500M, 2.5GB (powers of 1000, as llama.cpp's split has it); 0 for nothing."""
+    if not text:
+        return 0
+    found = _SIZE.fullmatch(text.strip())
+    value = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
+    if value < 1:
+        raise RolekitError(f"{one_line(text, 40)!r} is no size of a file.", "Write it as 4G or 500M.")
+    return value
