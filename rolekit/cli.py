@@ -20,6 +20,7 @@ COMMANDS = {
     "roles": ("rolekit.commands.roles", "List, show, make and check roles."),
     "models": ("rolekit.commands.models", "List, inspect, fetch and choose models."),
     "convert": ("rolekit.commands.convert", "Make a GGUF file of a model and an adapter, and prove it."),
+    "data": ("rolekit.commands.data", "Fetch, check, clean and sample RoleBench."),
     "bench": ("rolekit.commands.bench", "Score answers to RoleBench, report, compare."),
     "doctor": ("rolekit.commands.doctor", "Say what this machine can do and what is missing."),
 }

@@ -36,6 +36,11 @@ def models_dir() -> Path:
     return home() / "models"
 
 
+def data_dir() -> Path:
+    """Fetched data sets, one subfolder each."""
+    return home() / "data"
+
+
 def cache_dir() -> Path:
     """What can be made again: KV snapshots and indexes."""
     return home() / "cache"

@@ -11,7 +11,7 @@ import typer
 
 from rolekit.config import load_config, save_setting
 from rolekit.errors import RolekitError
-from rolekit.text import one_line, sanitize, size
+from rolekit.text import sanitize, size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,39 +156,11 @@ def _is_default(path: Path) -> bool:
 
 
 def _pull_with_progress(ref: str) -> Path:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
+    from rolekit.commands.downloading import shown_progress
     from rolekit.engine.download import pull as fetch
 
-    console = Console(stderr=True, highlight=False)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        tasks = {}
-
-        def report(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(one_line(name, 36), total=total)
-            progress.update(tasks[name], completed=done)
-
-        try:
-            return fetch(ref, report, announce=lambda text: _advise(f"Fetching {sanitize(text)}"))
-        except KeyboardInterrupt:
-            _advise("Stopped. What has come is kept: the same command goes on from there.")
-            raise
+    with shown_progress() as report:
+        return fetch(ref, report, announce=lambda text: _advise(f"Fetching {sanitize(text)}"))
 
 
 def _print_json(row: dict[str, object]) -> None:

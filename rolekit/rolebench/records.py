@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeGuard
 import regex  # type: ignore[import-untyped, unused-ignore]
 
 from rolekit.errors import RolekitError
+from rolekit.paths import data_dir, expanded
 from rolekit.rolebench.rows import Fault, Row, read_rows
 
 Kind = Literal["general", "role_specific"]
@@ -52,11 +53,23 @@ class Reading:
     faults: tuple[Fault, ...]
     rows_by_file: Mapping[str, int]
     """Non-blank rows a file, faulty ones included."""
+    records_by_file: Mapping[str, int]
+    """How many of the records each file gave; they lie in records one file after another."""
+    types_as_text: int = 0
+    """Rows whose `type` is a text instead of a list; both are read."""
 
     @property
     def roles(self) -> tuple[str, ...]:
         """Every role once, in order of first appearance."""
         return tuple(dict.fromkeys(record.role for record in self.records))
+
+    def by_file(self) -> dict[str, tuple[Record, ...]]:
+        """The records of each file that was read, whatever their origin says."""
+        found, start = {}, 0
+        for file, number in self.records_by_file.items():
+            found[file] = self.records[start : start + number]
+            start += number
+        return found
 
 
 def record_files(path: Path, split: str = "") -> tuple[Path, ...]:
@@ -82,6 +95,13 @@ def record_files(path: Path, split: str = "") -> tuple[Path, ...]:
     return found
 
 
+def find_data(name: str) -> Path:
+    """The path that a person typed; a bare name that is no path here is a data set that was fetched."""
+    path = expanded(name)
+    fetched = data_dir() / name
+    return fetched if not path.exists() and "/" not in name and fetched.is_dir() else path
+
+
 def read_records(path: Path, split: str = "") -> Reading:
     """The records of a file or of a whole folder of RoleBench (see record_files), nothing dropped silently.
 
@@ -90,17 +110,21 @@ def read_records(path: Path, split: str = "") -> Reading:
     records: list[Record] = []
     faults: list[Fault] = []
     rows: Counter[str] = Counter()
+    by_file: dict[str, int] = {}
+    types_as_text = 0
     for file in record_files(path, split):
-        rows[str(file)] = 0
-        for item in _records_of(file):
+        rows[str(file)], before = 0, len(records)
+        for row, item in _records_of(file):
             rows[str(file)] += 1
             if isinstance(item, Record):
                 records.append(item)
+                types_as_text += isinstance(row, Row) and isinstance(row.value.get("type"), str)
             else:
                 faults.append(item)
+        by_file[str(file)] = len(records) - before
     if not rows.total():
         raise RolekitError(f"{path} is empty.", "Give a file with one RoleBench row a line.")
-    return Reading(tuple(records), tuple(faults), dict(rows))
+    return Reading(tuple(records), tuple(faults), dict(rows), by_file, types_as_text)
 
 
 def usable(reading: Reading, path: Path) -> tuple[Record, ...]:
@@ -137,12 +161,12 @@ def language_of(text: str) -> str:
     return "zh" if letters and 2 * len(_HAN.findall(text)) >= letters else "en"
 
 
-def _records_of(file: Path) -> Iterator[Record | Fault]:
+def _records_of(file: Path) -> Iterator[tuple[Row | Fault, Record | Fault]]:
     folders = file.absolute().parts
     place_kind = next((kind for part in reversed(folders) for kind in KINDS if kind == part), None)
     place_language = "zh" if "rolebench-zh" in folders else "en" if "rolebench-eng" in folders else ""
     for row in read_rows(file):
-        yield row if isinstance(row, Fault) else _record(row, place_kind, place_language)
+        yield row, row if isinstance(row, Fault) else _record(row, place_kind, place_language)
 
 
 def _record(row: Row, place_kind: Kind | None, place_language: str) -> Record | Fault:
