@@ -1,0 +1,1 @@
+"""Lorebooks: what a world knows, told to the model when somebody speaks of it."""
