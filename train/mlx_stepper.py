@@ -16,6 +16,7 @@ from rolekit.train.interop import unified
 from rolekit.train.interop_peft import to_peft
 from rolekit.train.lora_adapter import CONFIG_FILE, WEIGHTS_FILES, LoraAdapter, LoraModule
 from rolekit.train.mlx_forward import hidden_at_sources, loss_sum
+from rolekit.train.mlx_layers import add_noise, recompute_layers
 from rolekit.train.mlx_model import MlxModel, add_lora, load_mlx
 from rolekit.train.packing import Pack
 from rolekit.train.recipe import Recipe
@@ -36,7 +37,10 @@ class MlxStepper:
         from mlx.optimizers import AdamW
 
         self._model, self._layers, self._base = model, layers, base
-        self._dropout = recipe.lora.dropout
+        self._dropout, self._neftune = recipe.lora.dropout, recipe.batch.neftune
+        self._embedding = add_noise(model) if self._neftune else None
+        if recipe.checkpointing == "on":
+            recompute_layers(model, layers)
         settings = recipe.optimiser
         self._optimizer = AdamW(
             settings.lr, list(settings.betas), settings.epsilon, settings.weight_decay, bias_correction=True
@@ -54,6 +58,9 @@ class MlxStepper:
         self._check_length(pack)
         self._train(self._dropout > 0)
         mx.random.seed(int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little"))
+        if self._embedding is not None:
+            width = self._model.model.model.norm.weight.shape[0]
+            self._embedding.bound = self._neftune / math.sqrt((int(pack.positions.max()) + 1) * width)
         loss, gradient = mx.value_and_grad(lambda given: self._loss(given, pack))(self._parameters)
         for name, value in gradient.items():
             value = value / denominator
@@ -123,6 +130,28 @@ class MlxStepper:
         text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
 
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers the adapter has."""
+        return sum(int(value.size) for value in self._parameters.values())
+
+    def generate(self, ids: tuple[int, ...], stop_ids: frozenset[int], max_tokens: int) -> tuple[int, ...]:
+        """The most likely continuation of a prompt, without the token that ends it."""
+        import mlx.core as mx
+        from mlx_lm.models.cache import make_prompt_cache
+
+        self._train(False)
+        cache = make_prompt_cache(self._model.model)
+        given, found = mx.array([ids]), list[int]()
+        while len(found) < max_tokens:
+            logits = self._model.model(given, cache=cache)[0, -1]
+            best = int(np.array(mx.argmax(logits)))
+            if best in stop_ids:
+                break
+            found.append(best)
+            given = mx.array([[best]])
+        return tuple(found)
+
     def adapter(self) -> LoraAdapter:
         """The adapter as it stands, in no package's format."""
         modules = tuple(
@@ -171,6 +200,8 @@ class MlxStepper:
     def _train(self, training: bool) -> None:
         for layer in self._layers.values():
             layer.train(training)
+        if self._embedding is not None:
+            self._embedding.bound = 0.0
 
     def _check_length(self, pack: Pack) -> None:
         longest, window = int(pack.positions.max()) + 1, self._model.window
@@ -181,8 +212,8 @@ class MlxStepper:
             )
 
 
-def open_mlx(recipe: Recipe, folder: Path) -> MlxStepper:
-    """The base in folder with a new adapter, ready to train.
+def open_mlx(recipe: Recipe, folder: Path, base_name: str = "") -> MlxStepper:
+    """The base in folder with a new adapter, ready to train; base_name is what the adapter calls its base.
 
     Raises RolekitError for a base or a recipe that MLX cannot train.
     """
@@ -192,4 +223,4 @@ def open_mlx(recipe: Recipe, folder: Path) -> MlxStepper:
             "With MLX name a base that is quantized already (mlx_lm.convert -q makes one).",
         )
     model = load_mlx(folder, recipe.dtype)
-    return MlxStepper(model, add_lora(model, recipe.lora), recipe, recipe.base)
+    return MlxStepper(model, add_lora(model, recipe.lora), recipe, base_name or recipe.base)

@@ -289,6 +289,40 @@ def test_dropout_depends_on_the_key_alone(base: Path) -> None:
     assert stepper.evaluate(pack) == stepper.evaluate(pack) != first
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_recomputed_layers_give_the_same_gradients(tmp_path: Path, family: str) -> None:
+    base = save_base(tmp_path / "base", family, flat=False)
+    recipe = replace_lora(Lora(r=4, alpha=8, dora=family == "llama"))
+    plain = shaken(open_mlx(recipe, base))
+    recomputed = shaken(open_mlx(recipe.model_copy(update={"checkpointing": "on"}), base))
+    pack = build_pack(ROWS, range(len(ROWS)))
+    assert recomputed.forward_backward(pack, 1, KEY) == pytest.approx(plain.forward_backward(pack, 1, KEY))
+    for name, value in gradients(plain).items():
+        assert np.abs(value - gradients(recomputed)[name]).max() < 1e-5 * max(np.abs(value).max(), 1), name
+    assert recomputed.evaluate(pack) == pytest.approx(plain.evaluate(pack))
+
+
+def test_noise_on_the_embedding_depends_on_the_key_alone(base: Path) -> None:
+    recipe = RECIPE.model_copy(update={"batch": RECIPE.batch.model_copy(update={"neftune": 5.0})})
+    stepper, plain = shaken(open_mlx(recipe, base)), shaken(open_mlx(RECIPE, base))
+    pack = build_pack(ROWS, range(len(ROWS)))
+    first, other, again = (stepper.forward_backward(pack, 1, (0, step, 0)) for step in (1, 2, 1))
+    assert first == again != other
+    assert stepper.evaluate(pack) == plain.evaluate(pack) != first
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_it_answers_with_what_is_most_likely(tmp_path: Path, family: str) -> None:
+    stepper = shaken(open_mlx(RECIPE, save_base(tmp_path / "base", family, flat=False)))
+    ids, found = (5, 9, 11), list[int]()
+    for _ in range(12):
+        logits = stepper._model.model(mx.array([[*ids, *found]]))[0, -1]
+        found.append(int(mx.argmax(logits).item()))
+    assert stepper.generate(ids, frozenset(), 12) == tuple(found)
+    stop = found[4]
+    assert stepper.generate(ids, frozenset({stop}), 12) == tuple(found[: found.index(stop)])
+
+
 def test_settings_that_transformers_nests_reach_mlx(tmp_path: Path) -> None:
     """Stock mlx-lm would train a model with the wrong rope base, silently."""
     rope = {"rope_type": "linear", "factor": 4.0, "rope_theta": 123.0}
