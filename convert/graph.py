@@ -20,7 +20,7 @@ class Node(ctypes.Structure):
     """struct ggml_tensor."""
 
 
-Node._fields_ = (  # type: ignore[misc]
+Node._fields_ = (
     ("type", ctypes.c_int),
     ("buffer", ctypes.c_void_p),
     ("ne", ctypes.c_int64 * 4),
