@@ -38,7 +38,7 @@ class Cost:
 
 
 def run(command: list[str]) -> tuple[float, int]:
-    """Wall time and peak resident size of a command."""
+    """Wall time and peak resident size of a command; this process stays small, for a child begins with its size."""
     started = time.perf_counter()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -21,10 +21,9 @@ TEMPLATE = (
 
 def starter_folder(folder: Path) -> Path:
     """The starter's weights and tokenizer as bf16 safetensors, as transformers writes them."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
     if not (folder / "done").exists():
         import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
         source = starter()
         tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
@@ -74,11 +73,11 @@ def random_folder(folder: Path, *, layers: int = LAYERS) -> Path:
 
 def adapter_for(base: Path, folder: Path) -> Path:
     """A PEFT adapter with random weights on every linear layer of base."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
     if not (folder / "done").exists():
+        import torch
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModelForCausalLM
+
         torch.manual_seed(2)
         model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.bfloat16)
         with warnings.catch_warnings():
