@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("rolekit.commands.bench_run", "run"),
     "score": ("rolekit.commands.bench_score", "score"),
 }
 """Name: the module and its function. A function's first docstring line is its help."""

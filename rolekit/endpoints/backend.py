@@ -102,7 +102,7 @@ class EndpointBackend:
         await self.client.close()
 
 
-def call_of(endpoint: Endpoint, request: Request) -> Call:
+def call_of(endpoint: Endpoint, request: Request, *, prompt_version: str = "") -> Call:
     """The request as this API knows it: what it has no parameter for (top-k, DRY, grammars) is left to the server."""
     sampling = request.sampling
     return Call(
@@ -115,6 +115,7 @@ def call_of(endpoint: Endpoint, request: Request) -> Call:
         frequency_penalty=sampling.frequency_penalty,
         presence_penalty=sampling.presence_penalty,
         stop=tuple(f"\n{name}:" for name in request.stop_names[:4]),
+        prompt_version=prompt_version,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,7 +140,7 @@ class Buyer:
                     return
 
         workers = [asyncio.create_task(work()) for _ in range(max(1, concurrency))]
-        finished = asyncio.gather(*workers)
+        finished = asyncio.create_task(asyncio.wait(workers))
         try:
             while True:
                 coming = asyncio.ensure_future(results.get())
@@ -153,11 +152,13 @@ class Buyer:
                 yield coming.result()
             while not results.empty():
                 yield results.get_nowait()
-            await finished
         finally:
             for worker in workers:
                 worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*workers, return_exceptions=True)
+            ended = await asyncio.gather(*workers, return_exceptions=True)
+            await finished
+        for fault in ended:
+            if isinstance(fault, BaseException):
+                raise fault
         if stopped:
             raise stopped[0]

@@ -77,7 +77,7 @@ class Answer:
 
     def to_json(self) -> str:
         """The answer as one line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return json.dumps(asdict(self))
 
     @staticmethod
     def from_json(text: str) -> Answer:
@@ -114,10 +114,15 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     for message in messages:
         if message.speaker == "system" and len(rows) == 1 and rows[0]["role"] == "system":
-            rows[0]["content"] += f"\n\n{message.text}"
+            rows[0]["content"] += f"\n\n{_whole(message.text)}"
         else:
-            rows.append({"role": message.speaker, "content": message.text})
+            rows.append({"role": message.speaker, "content": _whole(message.text)})
     return rows
+
+
+def _whole(text: str) -> str:
+    """Text without halves of characters, which no UTF-8 can carry."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _response_format(schema: str, *, plain: bool) -> dict[str, Any]:

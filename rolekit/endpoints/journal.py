@@ -102,6 +102,7 @@ class Journal:
     def sending(self, call: Call, reserved_usd: float) -> None:
         """Write down that an HTTP request is about to be sent, and what it may cost at most."""
         messages = json.dumps([[m.speaker, m.text] for m in call.messages], ensure_ascii=False)
+        messages = messages.encode("utf-8", "replace").decode("utf-8")
         endpoint, now = call.endpoint, time.time()
         self._write(
             "INSERT INTO request(key, model, base_url, prompt_version, messages, first_sent, sent, reserved_usd)"
