@@ -40,9 +40,12 @@ class Base(Protocol):
     def plan(self, source: TensorSource) -> ModelPlan:
         """The output of converting source: this base's weights, or these with an adapter merged."""
 
-    def metadata(self, plan: ModelPlan) -> tuple[dict[str, MetaValue], tuple[str, ...]]:
+    def metadata(
+        self, plan: ModelPlan, *, strict: bool = True
+    ) -> tuple[dict[str, MetaValue], tuple[str, ...]]:
         """All metadata but the file type (general.*, the architecture's, the tokenizer's), and notes for the user.
 
+        strict: whether a tokenizer that llama.cpp cannot reproduce exactly is an error, and not a note.
         Raises RolekitError when the tokenizer cannot be reproduced exactly.
         """
 
@@ -91,7 +94,9 @@ class FolderBase:
                 config = Config({**config.values, "vocab_size": source.shape(embedding)[0]})
         return self._architecture.plan(config, source)
 
-    def metadata(self, plan: ModelPlan) -> tuple[dict[str, MetaValue], tuple[str, ...]]:
+    def metadata(
+        self, plan: ModelPlan, *, strict: bool = True
+    ) -> tuple[dict[str, MetaValue], tuple[str, ...]]:
         """General keys, hyperparameters, and the proved vocabulary; what is to be said about it."""
         embedding = plan.tensor("token_embd.weight")
         if embedding is None:
@@ -102,7 +107,7 @@ class FolderBase:
             "general.name": self.name,
         }
         keys = {**general, **plan.metadata}
-        vocabulary = build_vocabulary(self.folder, plan.arch, embedding.rows, keys)
+        vocabulary = build_vocabulary(self.folder, plan.arch, embedding.rows, keys, strict=strict)
         return {**keys, **vocabulary.metadata}, vocabulary.notes
 
     def close(self) -> None:

@@ -30,11 +30,13 @@ def convert(
     *,
     imatrix: Mapping[str, Float32] | None = None,
     overrides: Sequence[Override] = (),
+    strict_tokenizer: bool = True,
     progress: Progress | None = None,
 ) -> Produced:
     """Carry out a job; the files lie at their .part names until `rolekit.convert.output.publish`.
 
     imatrix: importance by GGUF tensor name. overrides: types by tensor, which win over the mix.
+    strict_tokenizer: off, a vocabulary that llama.cpp splits otherwise than the model is written, with a warning.
     The same job run again goes on where the last run stopped, tensor by tensor.
     Raises RolekitError for anything wrong with the base, the adapter, the tokenizer, the weights or the disk.
     """
@@ -43,7 +45,7 @@ def convert(
         source = merged(base, job)
         plan = base.plan(source)
         choices = mix.choices(plan)
-        metadata, notes = base.metadata(plan)
+        metadata, notes = base.metadata(plan, strict=strict_tokenizer)
         files = lay_out(
             job.out,
             _complete(metadata, job, mix),

@@ -64,7 +64,9 @@ class GgufBase:
             tensors.append(OutputTensor("output.weight", (rows, columns), (Part(_OUTPUT, 0, rows),)))
         return ModelPlan(self.arch, self._gguf.metadata(), tuple(tensors))
 
-    def metadata(self, plan: ModelPlan) -> tuple[dict[str, MetaValue], tuple[str, ...]]:
+    def metadata(
+        self, plan: ModelPlan, *, strict: bool = True
+    ) -> tuple[dict[str, MetaValue], tuple[str, ...]]:
         """The base's own, byte for byte, but for what only the new file knows."""
         kept: dict[str, MetaValue] = {}
         for key, value in plan.metadata.items():

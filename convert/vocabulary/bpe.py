@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rolekit.convert.vocabulary import pre_tokenizers
 from rolekit.convert.vocabulary.tokenizer_json import AddedToken, TokenizerJson
@@ -10,6 +11,14 @@ from rolekit.convert.vocabulary.tokens import Draft, Token, TokenType, fitted, l
 
 _SPACE = "\u2581"
 ADDED_SCORE = -1000.0
+_ONE_MORE_BLANK = (
+    "llama.cpp puts a space before every text, also before one that begins with a space, as SentencePiece does; this "
+    "model's tokenizer.json adds none there."
+)
+_NO_FIRST_BLANK = (
+    "The model's tokenizer puts a space before a text that no control token precedes; llama.cpp will not. Chats are not "
+    "affected: they begin with a control token."
+)
 
 
 def byte_level_drafts(data: TokenizerJson, arch: str, rows: int) -> Iterator[Draft]:
@@ -39,37 +48,32 @@ def byte_fallback_drafts(data: TokenizerJson, rows: int) -> Iterator[Draft]:
 def space_drafts(
     plain: dict[int, Token], added: tuple[AddedToken, ...], rows: int, prefix: str
 ) -> Iterator[Draft]:
-    """A SentencePiece vocabulary with and without the space before text, as far as `prefix` leaves it open.
+    """A SentencePiece vocabulary with or without the space that goes before text, as `prefix` says it.
 
-    prefix: always, never, or first (before the first text only, which llama.cpp cannot do: it puts the space behind
-    every control token too).
+    prefix: always, or never; unless_blank, transformers 5's always, which adds none to a space that is there (llama.cpp
+    and SentencePiece do); first, before the first text only (llama.cpp knows behind every control token, or nowhere).
     """
     tokens = {**plain, **{token.id: added_token(token) for token in added}}
     entries, notes = fitted(tokens, rows)
     ending = " phi-3" if any(token.rstrip for token in added) else ""
-    if prefix != "never":
-        yield Draft("llama", "default", entries, (), True, name_ending=ending, notes=tuple(notes))
-    if prefix == "never":
-        yield Draft("llama", "default", entries, (), False, name_ending=ending, notes=tuple(notes))
+    base = Draft("llama", "default", entries, name_ending=ending, notes=tuple(notes))
+    yield replace(base, space_prefix=prefix != "never")
+    if prefix == "unless_blank":
+        yield replace(base, space_prefix=True, no_leading_blank=True, notes=(*notes, _ONE_MORE_BLANK))
     if prefix == "first":
-        sentence = (
-            "The model's tokenizer puts a space before a text that no control token precedes; llama.cpp will not. "
-            "Chats are not affected: they begin with a control token."
-        )
-        yield Draft(
-            "llama", "default", entries, (), False, True, name_ending=ending, notes=(*notes, sentence)
-        )
+        yield replace(base, space_prefix=False, behind_control_only=True, notes=(*notes, _NO_FIRST_BLANK))
 
 
 def prefix_rule(data: TokenizerJson) -> str:
-    """When text gets a space before it: always, first or never."""
+    """When text gets a space before it, in the words of `space_drafts`."""
     if any(step.get("type") == "Prepend" for step in data.normalizers):
         return "always"
     for step in data.pre_tokenizers:
         if step.get("type") == "Metaspace":
-            if "prepend_scheme" in step:
-                return str(step["prepend_scheme"])
-            return "always" if step.get("add_prefix_space", True) else "never"
+            scheme = step.get("prepend_scheme") or (
+                "always" if step.get("add_prefix_space", True) else "never"
+            )
+            return "unless_blank" if scheme == "always" else str(scheme)
     return "never"
 
 

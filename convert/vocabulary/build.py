@@ -10,13 +10,19 @@ from rolekit.convert.model_folder import ModelFolder
 from rolekit.convert.vocabulary import chatglm
 from rolekit.convert.vocabulary.bpe import byte_fallback_drafts, byte_level_drafts, prefix_rule, space_drafts
 from rolekit.convert.vocabulary.chat_template import chat_templates, template_metadata
-from rolekit.convert.vocabulary.proof import Probe, Verdict, judge, proved
+from rolekit.convert.vocabulary.proof import Verdict, judge, probe_texts, proved
 from rolekit.convert.vocabulary.reference import FastReference, Reference, SentencePieceReference
 from rolekit.convert.vocabulary.sentencepiece_model import read_sentencepiece
 from rolekit.convert.vocabulary.specials import end_ids, end_keys, special_ids
-from rolekit.convert.vocabulary.tokenizer_json import AddedToken, config_tokens, read_tokenizer_json
+from rolekit.convert.vocabulary.tokenizer_json import (
+    AddedToken,
+    TokenizerJson,
+    config_tokens,
+    read_tokenizer_json,
+)
 from rolekit.convert.vocabulary.tokens import Draft, TokenType
 from rolekit.errors import RolekitError
+from rolekit.text import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +32,18 @@ class Vocabulary:
     metadata: Mapping[str, MetaValue]
     """tokenizer.* keys, and general.name where llama.cpp looks at it."""
     texts: int
-    """How many probe texts llama.cpp splits as the model does: all that were tried."""
+    """How many probe texts were compared."""
+    different: int = 0
+    """How many llama.cpp splits otherwise than the model does: none, unless that was allowed."""
     notes: tuple[str, ...] = ()
 
 
-def build_vocabulary(folder: ModelFolder, arch: str, rows: int, keys: Mapping[str, MetaValue]) -> Vocabulary:
+def build_vocabulary(
+    folder: ModelFolder, arch: str, rows: int, keys: Mapping[str, MetaValue], *, strict: bool = True
+) -> Vocabulary:
     """The vocabulary for an embedding of that many rows; keys is the metadata that it will stand beside.
+
+    strict: without it, the nearest way to write the vocabulary is taken when none is equal, and said so.
 
     Raises RolekitError when the files are damaged or missing, and when llama.cpp cannot be brought to split every
     probe text as the model's own tokenizer does.
@@ -43,35 +55,55 @@ def build_vocabulary(folder: ModelFolder, arch: str, rows: int, keys: Mapping[st
     reference = FastReference(data) if data else _sentencepiece(folder, arch, added)
     special = [token.text for token in added if token.special and token.id < rows and token.text]
     composed = data is not None and any(step.get("type") == "NFC" for step in data.normalizers)
-    probe = Probe.of(reference, special, composed=composed)
-    verdicts = list[Verdict]()
-    for draft in _drafts(folder, arch, rows, added):
-        ending = _Ending.of(folder, draft, reference)
-        name = _name(str(keys.get("general.name", "")), draft)
-        full = {**keys, "general.name": name, **draft.metadata(), **ending.keys}
-        verdicts.append(judge(draft, full, probe))
+    texts = probe_texts(reference, special, composed=composed)
+    verdicts, endings = list[Verdict](), list[_Ending]()
+    for draft in _drafts(folder, data, arch, rows, added):
+        endings.append(_Ending.of(folder, draft, reference))
+        full = {**keys, **_keys(keys, draft, endings[-1])}
+        fewest = min((len(verdict.different) for verdict in verdicts), default=len(texts))
+        verdicts.append(judge(draft, full, texts, endings[-1].ends, fewest + 1))
         if not verdicts[-1].different:
             break
     if not verdicts:
         raise RolekitError(
             f"{folder.path} has no tokenizer that can be converted.", "Put tokenizer.json into it."
         )
-    verdict = proved(verdicts)
+    verdict = proved(verdicts, strict=strict)
+    return _finished(folder, keys, verdict, endings[verdicts.index(verdict)])
+
+
+def _keys(keys: Mapping[str, MetaValue], draft: Draft, ending: _Ending) -> dict[str, MetaValue]:
+    name = str(keys.get("general.name", ""))
+    if draft.name_ending and not any(word in name.lower() for word in ("phi-3", "phi3")):
+        name += draft.name_ending
+    return {"general.name": name, **draft.metadata(), **ending.keys}
+
+
+def _finished(
+    folder: ModelFolder, keys: Mapping[str, MetaValue], verdict: Verdict, ending: _Ending
+) -> Vocabulary:
+    draft, notes = verdict.draft, [*verdict.draft.notes, *ending.notes]
     templates = chat_templates(folder)
-    metadata = {"general.name": name, **draft.metadata(), **ending.keys, **template_metadata(templates)}
-    notes = [*draft.notes, *ending.notes]
-    missed = [draft.tokens[number].text for number in ending.ends if number not in verdict.ends]
+    if verdict.different:
+        notes.append(
+            f"llama.cpp splits {len(verdict.different)} of {verdict.texts} probe texts otherwise than the model's "
+            f"tokenizer, {one_line(verdict.different[0], 60)!r} for one."
+        )
+    missed = [draft.tokens[number].text for number in verdict.missed]
     if missed:
         notes.append(
             f"llama.cpp has no place for all the ends of a reply: {', '.join(missed)} will not stop it."
         )
     if "default" not in templates:
         notes.append("The model has no chat template.")
-    return Vocabulary(metadata, verdict.texts, tuple(notes))
+    metadata = {**_keys(keys, draft, ending), **template_metadata(templates)}
+    return Vocabulary(metadata, verdict.texts, len(verdict.different), tuple(notes))
 
 
-def _drafts(folder: ModelFolder, arch: str, rows: int, added: Sequence[AddedToken]) -> Iterator[Draft]:
-    data, model_file = read_tokenizer_json(folder), folder.file("tokenizer.model")
+def _drafts(
+    folder: ModelFolder, data: TokenizerJson | None, arch: str, rows: int, added: Sequence[AddedToken]
+) -> Iterator[Draft]:
+    model_file = folder.file("tokenizer.model")
     if data is not None and data.model not in ("BPE", "Unigram"):
         raise RolekitError(
             f"llama.cpp's chat models have no {data.model} tokenizer.", "It cannot be converted."
@@ -98,13 +130,6 @@ def _sentencepiece(folder: ModelFolder, arch: str, added: Sequence[AddedToken]) 
     adds_bos = bool(folder.tokenizer_config.get("add_bos_token", arch != "chatglm"))
     before = special_ids(folder, pieces).get("bos")
     return SentencePieceReference(path, added, [before] if adds_bos and before is not None else [])
-
-
-def _name(name: str, draft: Draft) -> str:
-    lowered = name.lower()
-    if draft.name_ending and not any(word in lowered for word in ("phi-3", "phi3")):
-        return name + draft.name_ending
-    return name
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,4 +114,6 @@ def chat_texts(special: Sequence[str]) -> tuple[str, ...]:
         texts.append(f"{token}user\n{sentence}{following}\n{token}assistant\n")
         texts.append(f"{token} {sentence} {following}")
         texts.append(f"{token}\n{sentence}\n{following}\n\n")
+    if special:
+        texts += [f"{special[0]}{text}" for text in plain_texts()]
     return tuple(texts)

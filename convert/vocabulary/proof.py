@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from rolekit.convert.metadata import MetaValue, encode_header
 from rolekit.convert.vocabulary.probes import chat_texts, plain_texts
 from rolekit.convert.vocabulary.reference import Reference
 from rolekit.convert.vocabulary.tokens import Draft, TokenType
-from rolekit.engine.vocabulary import open_vocabulary
+from rolekit.engine.vocabulary import Vocabulary, open_vocabulary
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
 
@@ -29,51 +31,80 @@ class Verdict:
     """How many were tried."""
     different: tuple[str, ...]
     """Those that llama.cpp splits otherwise; all of them, when it cannot load the vocabulary."""
-    ends: frozenset[int] = frozenset()
-    """The ids that end a generation for llama.cpp."""
+    missed: tuple[int, ...] = ()
+    """The ends of a reply at which llama.cpp would not stop."""
     reason: str = ""
     """Why the vocabulary could not be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """The texts, and what the model's own tokenizer makes of them."""
+class ProbeText:
+    """A text, and what the model's own tokenizer makes of it."""
 
-    plain: tuple[tuple[str, tuple[int, ...]], ...]
-    chats: tuple[tuple[str, tuple[int, ...]], ...]
-
-    @classmethod
-    def of(cls, reference: Reference, special: Sequence[str], *, composed: bool) -> Probe:
-        """composed: the tokenizer brings text into NFC first, which llama.cpp leaves to its user; so are the texts."""
-        if len(special) > _MOST_SPECIAL:
-            special = [*special[: _MOST_SPECIAL // 2], *special[-_MOST_SPECIAL // 2 :]]
-
-        def tried(texts: Sequence[str]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-            shaped = [unicodedata.normalize("NFC", text) if composed else text for text in texts]
-            return tuple((text, tuple(reference.encode(text))) for text in shaped)
-
-        return cls(tried(plain_texts()), tried(chat_texts(special)))
+    text: str
+    ids: tuple[int, ...]
+    behind_control: bool
+    """Whether it begins with a special token."""
+    leading_blank: bool
+    """Whether it, or a stretch of it behind a special token, begins with a space."""
 
 
-def judge(draft: Draft, keys: Mapping[str, MetaValue], probe: Probe) -> Verdict:
-    """Load a draft in llama.cpp, keys being all metadata of the file to be, and compare every text."""
-    probes = probe.chats if draft.behind_control_only and probe.chats else (*probe.plain, *probe.chats)
+def probe_texts(reference: Reference, special: Sequence[str], *, composed: bool) -> tuple[ProbeText, ...]:
+    """Every text to compare.
+
+    special: the special tokens to put between. composed: the tokenizer brings text into NFC first, which llama.cpp
+    leaves to its user; so are the texts.
+    """
+    if len(special) > _MOST_SPECIAL:
+        special = [*special[: _MOST_SPECIAL // 2], *special[-_MOST_SPECIAL // 2 :]]
+    blank = re.compile("|".join([r"\A ", *(f"{re.escape(token)} " for token in special)]))
+
+    def tried(text: str, behind_control: bool) -> ProbeText:
+        text = unicodedata.normalize("NFC", text) if composed else text
+        ids = tuple(reference.encode(text))
+        return ProbeText(text, ids, behind_control, blank.search(text) is not None)
+
+    plain = [tried(text, False) for text in plain_texts()]
+    return (*plain, *(tried(text, True) for text in chat_texts(special)))
+
+
+def judge(
+    draft: Draft,
+    keys: Mapping[str, MetaValue],
+    texts: Sequence[ProbeText],
+    ends: Sequence[int] = (),
+    limit: int = 1 << 30,
+) -> Verdict:
+    """Load a draft in llama.cpp, keys being all metadata of the file to be, and compare every text it has to fit.
+
+    ends: the tokens at which it has to stop. limit: so many differences, and the rest is not looked at.
+    """
+    texts = [
+        probe
+        for probe in texts
+        if not (draft.behind_control_only and not probe.behind_control)
+        and not (draft.no_leading_blank and probe.leading_blank)
+    ]
+    if not texts:
+        return Verdict(draft, 0, ("",), reason="there is nothing to compare it with")
+    everything = tuple(probe.text for probe in texts)
     if fault := _would_crash(draft):
-        return Verdict(draft, len(probes), tuple(text for text, _ in probes), reason=fault)
+        return Verdict(draft, len(texts), everything, reason=fault)
     with tempfile.TemporaryDirectory(prefix="rolekit-") as folder:
         path = Path(folder) / "vocabulary.gguf"
         path.write_bytes(encode_header(keys, []))
         try:
             with open_vocabulary(path) as vocabulary:
-                different = tuple(
-                    text
-                    for text, ids in probes
-                    if tuple(vocabulary.tokenize(text, special=True, first=True)) != ids
-                )
-                ends = frozenset(token for token in range(vocabulary.size) if vocabulary.is_end(token))
+                unequal = (probe.text for probe in texts if not _equal(vocabulary, probe))
+                different = tuple(islice(unequal, limit))
+                missed = tuple(token for token in ends if not vocabulary.is_end(token))
         except RolekitError as error:
-            return Verdict(draft, len(probes), tuple(text for text, _ in probes), reason=error.what_happened)
-    return Verdict(draft, len(probes), different, ends)
+            return Verdict(draft, len(texts), everything, reason=error.what_happened)
+    return Verdict(draft, len(texts), different, missed)
+
+
+def _equal(vocabulary: Vocabulary, probe: ProbeText) -> bool:
+    return tuple(vocabulary.tokenize(probe.text, special=True, first=True)) == probe.ids
 
 
 def _would_crash(draft: Draft) -> str:
@@ -84,15 +115,14 @@ def _would_crash(draft: Draft) -> str:
     return "" if count == 256 else f"the vocabulary has {count} of 256 bytes to fall back to"
 
 
-def proved(drafts: Sequence[Verdict]) -> Verdict:
-    """The first verdict without a difference.
+def proved(verdicts: Sequence[Verdict], *, strict: bool = True) -> Verdict:
+    """The verdict without a difference; where there is none, and strict is off, the one with the fewest.
 
-    Raises RolekitError, with an example from the best one, when there is none.
+    Raises RolekitError, with an example from the best one, when none is good enough.
     """
-    for verdict in drafts:
-        if not verdict.different:
-            return verdict
-    best = min(drafts, key=lambda verdict: len(verdict.different))
+    best = min(verdicts, key=lambda verdict: len(verdict.different))
+    if not best.different or (not strict and not best.reason):
+        return best
     if best.reason:
         raise RolekitError(
             f"llama.cpp cannot load the model's vocabulary ({one_line(best.reason, 200)}).",
@@ -101,5 +131,6 @@ def proved(drafts: Sequence[Verdict]) -> Verdict:
     raise RolekitError(
         f"llama.cpp would split {len(best.different)} of {best.texts} probe texts otherwise than the model's tokenizer "
         f"(its rule {best.draft.pre!r} comes closest), {one_line(best.different[0], 60)!r} for one.",
-        "The model would read other tokens than it was trained on, so nothing was written.",
+        "The model would read other tokens than it was trained on, so nothing was written; to have it all the same, add "
+        "--allow-tokenizer-differences.",
     )

@@ -47,6 +47,8 @@ class Draft:
     """Whether llama.cpp puts a space before text (SentencePiece only)."""
     behind_control_only: bool = False
     """Whether it can only be right for text behind a control token, as in every chat."""
+    no_leading_blank: bool = False
+    """Whether it can only be right for text that does not begin with a space."""
     name_ending: str = ""
     """What the model's name has to end with: llama.cpp strips blanks behind control tokens by the name `phi-3`."""
     notes: tuple[str, ...] = field(default=())
