@@ -1,13 +1,17 @@
-"""metrics.jsonl: what a run measured, one JSON object a step, appended and flushed as it happens."""
+"""metrics.jsonl: what a run measured, appended and flushed as it happens.
+
+One JSON object a step as soon as it is done; what is found out about the step later (its held-out loss, a sample
+answer) follows as another object with the same step. Readers put the two together.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from rolekit.errors import RolekitError
 
@@ -50,6 +54,7 @@ class StepMetrics:
 
 
 _KEYS = {field.name for field in fields(StepMetrics)}
+_NEEDED = {field.name for field in fields(StepMetrics) if field.default is MISSING}
 
 
 class MetricsWriter:
@@ -71,8 +76,15 @@ class MetricsWriter:
             raise self._unwritable(error) from error
 
     def write(self, metrics: StepMetrics) -> None:
-        """Append one line. Raises RolekitError when the disk is full."""
-        line = json.dumps(metrics.as_json(), ensure_ascii=False) + "\n"
+        """Append a step. Raises RolekitError when the disk is full."""
+        self._append(metrics.as_json())
+
+    def add(self, step: int, **values: float | str) -> None:
+        """Append what else is known of a step that is written already: eval_loss, eval_seconds, sample."""
+        self._append({"step": step, **values})
+
+    def _append(self, row: dict[str, object]) -> None:
+        line = json.dumps(row, ensure_ascii=False) + "\n"
         try:
             self._file.write(line.encode("utf-8", "replace"))
             self._file.flush()
@@ -102,11 +114,12 @@ class MetricsWriter:
 def read_metrics(path: Path) -> list[StepMetrics]:
     """The steps in a metrics.jsonl (or in a run folder's), in order; a half-written last line is left out."""
     file = path / METRICS_NAME if path.is_dir() else path
-    return [_parsed(json.loads(line)) for _, line in _lines(file)]
-
-
-def _parsed(row: dict[str, object]) -> StepMetrics:
-    return StepMetrics(**{key: value for key, value in row.items() if key in _KEYS})  # type: ignore[arg-type]
+    steps: dict[int, dict[str, Any]] = {}
+    for step, line in _lines(file):
+        row = json.loads(line)
+        if step in steps or set(row) >= _NEEDED:
+            steps.setdefault(step, {}).update((key, row[key]) for key in row if key in _KEYS)
+    return [StepMetrics(**row) for row in steps.values()]
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:

@@ -21,6 +21,18 @@ def test_metrics_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == rows
 
 
+def test_what_is_found_out_later_belongs_to_its_step(tmp_path: Path) -> None:
+    with MetricsWriter(tmp_path) as writer:
+        writer.add(7, eval_loss=1.0)
+        writer.write(ROW)
+        writer.write(replace(ROW, step=2))
+        writer.add(2, eval_loss=2.25, eval_seconds=3.0)
+        writer.add(2, sample="Ahoy – 你好\n")
+    assert read_metrics(tmp_path) == [
+        ROW, replace(ROW, step=2, eval_loss=2.25, eval_seconds=3.0, sample="Ahoy – 你好\n")
+    ]  # fmt: skip
+
+
 def test_a_killed_writer_loses_at_most_the_line_it_was_in(tmp_path: Path) -> None:
     with MetricsWriter(tmp_path) as writer:
         for step in (1, 2, 3):
