@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rolekit.chat import journal, nodes
 from rolekit.chat.database import Database
+from rolekit.chat.insets import Woven, with_woven
 from rolekit.chat.journal import Kind, Mark
 from rolekit.chat.nodes import Draft
 from rolekit.chat.tree import Node, storable
@@ -68,6 +71,15 @@ class Branch:
         self.follow(self.path, node)
         return node, step
 
+    def weave(self, node: Node, woven: Woven) -> Node:
+        """The node with what stands beside it, which from now on never changes."""
+        extra = with_woven(node.extra, woven)
+        with self.database.writing() as connection:
+            connection.execute("UPDATE node SET extra=? WHERE id=?", (storable(extra), node.id))
+        changed = replace(node, extra=extra)
+        self.path = [changed if known.id == node.id else known for known in self.path]
+        return changed
+
     def begin_reply(self, kind: Kind, node_id: int, step: int) -> None:
         """Note that a reply has begun: as a part of the user's step, or as one of its own where step is 0."""
         with self.database.writing() as connection:
@@ -87,7 +99,7 @@ class Branch:
 
     def edit(self, node: Node, text: str) -> Node:
         """A version of node with this text, at the end of the branch."""
-        draft = Draft(node.speaker, text, pinned=node.pinned, edited=True, extra=node.extra)
+        draft = Draft(node.speaker, text, pinned=node.pinned, edited=True, extra=with_woven(node.extra, None))
         with self.database.writing() as connection:
             edited = nodes.insert(connection, self.id, node.parent_id, draft)
             self._record("edit", edited)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rolekit.chat.insets import messages_around
 from rolekit.chat.tree import Node
 from rolekit.errors import RolekitError
 from rolekit.messages import Message
@@ -81,7 +82,13 @@ def turns_of(path: Sequence[Node], vocabulary: str) -> list[Turn]:
         if node.speaker == "user" or not groups:
             groups.append([])
         groups[-1].append(node)
-    return [Turn(tuple(group), tuple(message_of(node, vocabulary) for node in group)) for group in groups]
+    return [
+        Turn(
+            tuple(group),
+            tuple(m for node in group for m in messages_around(node, message_of(node, vocabulary))),
+        )
+        for group in groups
+    ]
 
 
 def reserve_tokens(max_tokens: int, context_tokens: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rolekit.chat.state import Persona
 from rolekit.messages import Sampling
 
 
@@ -17,3 +18,5 @@ class ChatOptions:
     """None draws a new seed for each conversation; a number makes replies repeatable."""
     max_tokens: int = 0
     """Length limit of a reply in tokens; 0 means what the context leaves."""
+    persona: Persona = field(default_factory=Persona)
+    """Who the user is in new chats."""

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Self
 
 from rolekit.chat import memory, nodes
 from rolekit.chat.asking import reply_seed, stop_names
 from rolekit.chat.branch import Branch
 from rolekit.chat.events import ContextReport, Finished, Folded, SessionEvent, UserSaved
+from rolekit.chat.insets import Woven, woven_of
 from rolekit.chat.journal import Kind
 from rolekit.chat.memory import FoldPoint, Plan
 from rolekit.chat.nodes import Draft
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.report import context_report
+from rolekit.chat.staging import Staging
+from rolekit.chat.state import AuthorsNote, ChatState, Persona, state_of, with_state
 from rolekit.chat.store import Store
 from rolekit.chat.tree import ConversationInfo, Node
+from rolekit.chat.weaving import weave
 from rolekit.chat.writing import ReplyWriter
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend, Message, Piece, Reply, Request, Stats
-from rolekit.roles.block import opening_messages
+from rolekit.roles.block import Setting, opening_messages, other_greetings
+from rolekit.roles.macros import Scene
 from rolekit.roles.role import Role
 
 
@@ -47,13 +54,13 @@ class Session:
         self.role = role
         self.slug = slug
         self.id = info.id
-        self.user = info.user
         self.sampling = options.sampling
         self.max_tokens = options.max_tokens
         row = store.row(info.id)
         self.seed: int = row["seed"]
         self._fold = FoldPoint(row["fold_node"], row["fold_context"], bool(row["fold_examples"]))
         self._branch = Branch(store.database, info.id)
+        self._staging = self._staged(state_of(row["extra"]))
         self._cancel = threading.Event()
         self._busy = False
         replies = [node for node in self._branch.path if node.stats]
@@ -81,10 +88,24 @@ class Session:
                 seed=seed,
                 name=name or "",
             )
-            for message in opening_messages(role, options.user):
-                if message.block == "greeting":
-                    node_id = nodes.insert(connection, info.id, None, Draft("assistant", message.text))
-                    nodes.set_head(connection, info.id, node_id)
+            scene = Scene(now=datetime.now(UTC).astimezone(), seed=info.id, chat_seed=info.id)
+            user, setting = (
+                options.persona.name or options.user,
+                Setting(options.persona.description, scene=scene),
+            )
+            greetings = [
+                message.text
+                for message in opening_messages(role, user, setting)
+                if message.block == "greeting"
+            ]
+            greetings += other_greetings(role, user, setting) if greetings else ()
+            versions = [
+                nodes.insert(connection, info.id, None, Draft("assistant", text)) for text in greetings
+            ]
+            if versions:
+                nodes.set_head(connection, info.id, versions[0])
+            if options.persona != Persona():
+                store.set_extra(info.id, with_state("", ChatState(options.persona)))
         return cls(store, backend, role, slug, info, options)
 
     @classmethod
@@ -107,6 +128,21 @@ class Session:
         if info.model_label != backend.label:
             store.set_model(conversation_id, backend.label)
         return cls(store, backend, role, slug, store.conversation(conversation_id), options)
+
+    @property
+    def user(self) -> str:
+        """What the role calls the user: the persona's name, else the user's own."""
+        return self._staging.user
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know of the role's lorebooks: a file that could not be read, say."""
+        return self._staging.notices
+
+    @property
+    def state(self) -> ChatState:
+        """The chat's persona, author's note and summaries."""
+        return self._staging.state
 
     @property
     def conversation(self) -> ConversationInfo:
@@ -219,6 +255,19 @@ class Session:
         self.backend = backend
         self.store.set_model(self.id, backend.label)
 
+    def set_note(self, text: str, depth: int = 4) -> None:
+        """Give the chat an author's note (or none), at most so many messages before the end of every prompt."""
+        self._set_state(dataclasses.replace(self.state, note=AuthorsNote(text.strip(), depth)))
+
+    def set_persona(self, persona: Persona) -> None:
+        """Be somebody else from here on; the role block is read anew once."""
+        self._set_state(dataclasses.replace(self.state, persona=persona))
+
+    def why(self) -> Woven | None:
+        """What stands beside the user's newest message and why, and what a limit kept out; None: no message yet."""
+        mine = [node for node in self._branch.path if node.speaker == "user"]
+        return (woven_of(mine[-1]) or Woven()) if mine else None
+
     def context(self) -> ContextReport:
         """What the next reply's prompt is made of, token by token; what is folded is listed too."""
         opening = self._opening()
@@ -255,6 +304,8 @@ class Session:
         node: Node | None = None
         finished = False
         try:
+            history = self._woven(history)
+            before = history if base is None else history[:-1]
             plan = self._plan(history)
             if plan.folded_turns or plan.freed_tokens:
                 self._keep(plan.fold)
@@ -301,7 +352,32 @@ class Session:
 
     def _opening(self) -> list[Message]:
         """The role block and its examples; the greeting is the conversation's own first node."""
-        return [message for message in opening_messages(self.role, self.user) if message.block != "greeting"]
+        return self._staging.opening()
+
+    def _woven(self, history: list[Node]) -> list[Node]:
+        """The history, with what stands beside its last message decided, if that is the user's and new."""
+        if not history or history[-1].speaker != "user" or woven_of(history[-1]) is not None:
+            return history
+        folded = next((i + 1 for i, node in enumerate(history) if node.id == self._fold.node_id), 0)
+        visible = [node.id for i, node in enumerate(history) if i >= folded or node.pinned]
+        loom = self._staging.loom(history)
+        woven = weave(history, visible, loom, self._count, self.backend.context_tokens)
+        return [*history[:-1], self._branch.weave(history[-1], woven)]
+
+    def _count(self, text: str) -> int:
+        """What a text adds to a prompt, in tokens, without what a template puts around it."""
+        empty, full = (sum(self.backend.count_tokens([Message("user", part)])) for part in ("", text))
+        return max(full - empty, 0)
+
+    def _staged(self, state: ChatState) -> Staging:
+        info = self.store.conversation(self.id)
+        return Staging(self.role, info, state, self._count, self.backend.context_tokens)
+
+    def _set_state(self, state: ChatState) -> None:
+        self._idle()
+        extra = self.store.row(self.id)["extra"]
+        self.store.set_extra(self.id, with_state(extra, state))
+        self._staging = self._staged(state)
 
     def _plan(self, history: list[Node]) -> Plan:
         return memory.plan(

@@ -139,6 +139,10 @@ class Store:
         """Change what the seeds of the next replies are drawn from."""
         self._set(conversation_id, "seed", seed)
 
+    def set_extra(self, conversation_id: str, extra: str) -> None:
+        """Keep what belongs to the conversation beside its messages (JSON)."""
+        self._set(conversation_id, "extra", storable(extra))
+
     def set_fold(self, conversation_id: str, fold: FoldPoint) -> None:
         """Keep up to where the conversation is folded."""
         values = (fold.node_id, fold.context_tokens, fold.examples, conversation_id)

@@ -5,16 +5,13 @@ The same role and user always give the same messages byte for byte, so a model r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from rolekit.messages import Message
+from rolekit.roles.macros import Scene, expand
 from rolekit.roles.role import Role
 from rolekit.text import one_line, sanitize
-
-_PLACEHOLDER = re.compile(r"\{\{\s*(char|user)\s*\}\}|<(bot|char|user)>", re.IGNORECASE)
-_ORIGINAL = re.compile(r"\{\{\s*original\s*\}\}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +26,7 @@ class _Scaffold:
     personality: str
     scenario: str
     example_text: str
+    persona: str
     manner: str
     somebody: str
     """Whoever talks to the role without having given a name."""
@@ -44,6 +42,7 @@ _ENGLISH = _Scaffold(
     personality="Your personality: {}",
     scenario="The scene: {}",
     example_text="This is how you talk:",
+    persona="About {user}, whom you talk to: {persona}",
     manner=(
         "Stay in character as {char} and answer {user} in {language}, in {char}'s own voice, in a few sentences. "
         "Never speak for {user}. Never say that you are a program or a language model. "
@@ -59,6 +58,7 @@ _CHINESE = _Scaffold(
     personality="你的性格：{}",
     scenario="场景：{}",
     example_text="你是这样说话的：",
+    persona="关于和你说话的{user}：{persona}",
     manner=(
         "请始终以{char}的身份和口吻，用中文回答{user}，每次只说几句话。绝不替{user}说话，"
         "绝不说自己是程序或语言模型。你的世界与时代以外的事，你一概不知，就照你的性情如实说不知道。"
@@ -80,51 +80,99 @@ _LANGUAGES = {
 }  # fmt: skip
 
 
-def opening_messages(role: Role, user: str) -> tuple[Message, ...]:
-    """The role block, the examples as turns, and the greeting (if any), with {{char}} and {{user}} filled in.
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What one chat adds to a role: who talks to it, what is always known, and the moment macros mean."""
+
+    persona: str = ""
+    """Who the user is."""
+    lore_before: tuple[str, ...] = ()
+    """Lore that is always told, in front of the description; macros are filled in."""
+    lore_after: tuple[str, ...] = ()
+    """The same behind the role's own words."""
+    scene: Scene = field(default_factory=Scene)
+    """The chat's clock and seeds; its names and words are filled in here."""
+
+
+PLAIN = Setting()
+"""Nothing added: what training and benchmarks use."""
+
+
+def opening_messages(role: Role, user: str, setting: Setting = PLAIN) -> tuple[Message, ...]:
+    """The role block, the examples as turns, and the greeting (if any), with macros filled in.
 
     The order and wording follow RoleLLM's RoleGPT (arXiv 2310.00746): description and catchphrases as the system
     instruction, example pairs as alternating user and assistant turns.
     """
-    names = _names(role, user)
-    messages = [Message("system", role_block(role, user), "role")]
+    scene = scene_of(role, user, setting)
+    messages = [Message("system", role_block(role, user, setting), "role")]
     for example in role.examples:
-        asked, answered = _fill(example.user, names), _fill(example.reply, names)
+        asked, answered = _fill(example.user, scene), _fill(example.reply, scene)
         if asked and answered:
             messages += [Message("user", asked, "example"), Message("assistant", answered, "example")]
-    if greeting := _fill(role.greeting, names):
+    if greeting := _fill(role.greeting, scene):
         messages.append(Message("assistant", greeting, "greeting"))
     return tuple(messages)
 
 
-def role_block(role: Role, user: str) -> str:
+def other_greetings(role: Role, user: str, setting: Setting = PLAIN) -> tuple[str, ...]:
+    """The alternate greetings with macros filled in; none where the role has no first one."""
+    scene = scene_of(role, user, setting)
+    filled = [text for greeting in role.alternate_greetings if (text := _fill(greeting, scene))]
+    return tuple(filled) if role.greeting.strip() else ()
+
+
+def role_block(role: Role, user: str, setting: Setting = PLAIN) -> str:
     """The system instruction alone: description, catchphrases, facts and manner, in the role's language.
 
     A role's own system prompt stands in front and replaces the manner, or takes it in at {{original}}.
     """
-    names = _names(role, user)
+    scene = scene_of(role, user, setting)
     language = role.language.split("-")[0]
     words = _CHINESE if language == "zh" else _ENGLISH
-    description = _fill(role.description, names)
+    description = _fill(role.description, scene)
     if not description.casefold().startswith(words.begins):
-        description = words.you_are.format(char=names["char"], description=description)
-    parts = [description]
+        description = words.you_are.format(char=scene.char, description=description)
+    parts = [*setting.lore_before, description]
     for text, frame in ((role.personality, words.personality), (role.scenario, words.scenario)):
-        if filled := _fill(text, names):
+        if filled := _fill(text, scene):
             parts.append(frame.format(filled))
-    if phrases := _filled(role.catchphrases, names):
+    if phrases := _filled(role.catchphrases, scene):
         quoted = words.between.join(words.quote.format(phrase) for phrase in phrases)
         parts.append(words.catchphrases.format(quoted))
-    if facts := _filled(role.facts, names):
+    if facts := _filled(role.facts, scene):
         parts.append("\n".join([words.facts, *(f"- {fact}" for fact in facts)]))
-    if example_text := _fill(role.example_text, names):
+    if example_text := _fill(role.example_text, scene):
         parts.append(f"{words.example_text}\n{example_text}")
+    if persona := _fill(setting.persona, scene):
+        parts.append(words.persona.format(user=scene.user, persona=persona))
+    parts += setting.lore_after
     spoken = _LANGUAGES.get(language, f"the language with the code {role.language}")
-    listener = words.somebody if _unnamed(user) else names["user"]
-    manner = words.manner.format(language=spoken, char=names["char"], user=listener)
-    if own := _fill(role.system_prompt, names):
-        return "\n\n".join([_ORIGINAL.sub(lambda _: manner, own), *parts])
+    listener = words.somebody if _unnamed(user) else scene.user
+    manner = words.manner.format(language=spoken, char=scene.char, user=listener)
+    if role.system_prompt.strip():
+        own = replace(scene, words={**scene.words, "original": manner})
+        return "\n\n".join([_fill(role.system_prompt, own), *parts])
     return "\n\n".join([*parts, manner])
+
+
+def scene_of(role: Role, user: str, setting: Setting = PLAIN) -> Scene:
+    """What macros stand for with this role; a user without a name is greeted as a friend, never as "You"."""
+    friend = _FRIENDS.get(role.language.split("-")[0], "friend")
+    plain = replace(
+        setting.scene,
+        char=one_line(role.name, 200),
+        user=friend if _unnamed(user) else one_line(user, 80),
+    )
+    texts = {
+        "description": role.description,
+        "personality": role.personality,
+        "scenario": role.scenario,
+        "persona": setting.persona,
+        "mesexamples": role.example_text,
+    }
+    words = {name: _fill(text, plain) for name, text in texts.items()}
+    return replace(plain, words={**words, **setting.scene.words})
 
 
 def _unnamed(user: str) -> bool:
@@ -132,18 +180,9 @@ def _unnamed(user: str) -> bool:
     return one_line(user, 80).casefold() in ("", "you")
 
 
-def _names(role: Role, user: str) -> dict[str, str]:
-    """What {{char}} and {{user}} stand for; a user without a name is greeted as a friend, never as "You"."""
-    friend = _FRIENDS.get(role.language.split("-")[0], "friend")
-    return {"char": one_line(role.name, 200), "user": friend if _unnamed(user) else one_line(user, 80)}
+def _fill(text: str, scene: Scene) -> str:
+    return expand(sanitize(text), scene).strip()
 
 
-def _fill(text: str, names: dict[str, str]) -> str:
-    def name(found: re.Match[str]) -> str:
-        return names["user" if (found[1] or found[2]).lower() == "user" else "char"]
-
-    return _PLACEHOLDER.sub(name, sanitize(text)).strip()
-
-
-def _filled(items: Iterable[str], names: dict[str, str]) -> list[str]:
-    return [filled for item in items if (filled := " ".join(_fill(item, names).split()))]
+def _filled(items: Iterable[str], scene: Scene) -> list[str]:
+    return [filled for item in items if (filled := " ".join(_fill(item, scene).split()))]

@@ -159,13 +159,19 @@ class RoleLibrary:
 
 
 def _load(path: Path) -> Role:
-    """The role in a role file or a character card."""
-    if path.suffix.lower() not in CARD_SUFFIXES:
-        return load_role(path)
-    from rolekit.roles.cards.reading import read_card
-    from rolekit.roles.cards.to_role import role_of
+    """The role in a role file or a character card; files that it names are found from anywhere."""
+    if path.suffix.lower() in CARD_SUFFIXES:
+        from rolekit.roles.cards.reading import read_card
+        from rolekit.roles.cards.to_role import role_of
 
-    return role_of(read_card(path)).role
+        return role_of(read_card(path)).role.model_copy(update={"card": os.path.abspath(path)})
+    role = load_role(path)
+    if not role.card and not role.lorebooks:
+        return role
+    folder = os.path.abspath(path.parent)
+    beside = tuple(os.path.join(folder, name) for name in role.lorebooks)
+    card = os.path.join(folder, role.card) if role.card else ""
+    return role.model_copy(update={"card": card, "lorebooks": beside})
 
 
 def _is_path(name: str) -> bool:
