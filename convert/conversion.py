@@ -10,6 +10,7 @@ from dataclasses import replace
 from rolekit.convert.adapter import read_adapter
 from rolekit.convert.base import Base, open_base
 from rolekit.convert.delta import MergedSource
+from rolekit.convert.imatrix import read_imatrix
 from rolekit.convert.job import Job, Produced, Progress
 from rolekit.convert.layout import FileLayout, lay_out
 from rolekit.convert.metadata import MetaValue
@@ -19,6 +20,7 @@ from rolekit.convert.pipeline import Work, write
 from rolekit.convert.plan import ModelPlan
 from rolekit.convert.quantize import GgmlQuantizer
 from rolekit.convert.source import Float32, TensorSource
+from rolekit.convert.type_plan import read_plan
 from rolekit.text import one_line
 
 _QUANTIZATION_VERSION = 2
@@ -35,11 +37,16 @@ def convert(
 ) -> Produced:
     """Carry out a job; the files lie at their .part names until `rolekit.convert.output.publish`.
 
-    imatrix: importance by GGUF tensor name. overrides: types by tensor, which win over the mix.
+    imatrix: importance by GGUF tensor name, else the job's file. overrides: types by tensor, which win over the mix,
+    else the job's plan.
     strict_tokenizer: off, a vocabulary that llama.cpp splits otherwise than the model is written, with a warning.
     The same job run again goes on where the last run stopped, tensor by tensor.
     Raises RolekitError for anything wrong with the base, the adapter, the tokenizer, the weights or the disk.
     """
+    if imatrix is None and job.imatrix:
+        imatrix = read_imatrix(job.imatrix).means()
+    if not overrides and job.plan:
+        overrides = read_plan(job.plan)
     mix = Mix(job.type_name, has_imatrix=imatrix is not None, overrides=overrides)
     with closing(open_base(job.base)) as base, alone(job.out):
         source = merged(base, job)

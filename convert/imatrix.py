@@ -79,12 +79,15 @@ def read_imatrix(path: Path) -> ImportanceMatrix:
     return matrix
 
 
-def write_imatrix(matrix: ImportanceMatrix, path: Path) -> None:
-    """Put matrix at path in llama.cpp's GGUF form, in one step.
+def write_imatrix(
+    matrix: ImportanceMatrix, path: Path, metadata: Mapping[str, MetaValue] | None = None
+) -> None:
+    """Put matrix at path in llama.cpp's GGUF form, in one step; metadata is added to the header.
 
     Raises RolekitError when the place cannot be written.
     """
-    metadata: dict[str, MetaValue] = {
+    header: dict[str, MetaValue] = {
+        **(metadata or {}),
         "general.type": "imatrix",
         "imatrix.datasets": list(matrix.datasets),
         "imatrix.chunk_count": matrix.chunk_count,
@@ -103,7 +106,7 @@ def write_imatrix(matrix: ImportanceMatrix, path: Path) -> None:
             blobs.append(data)
             offset += len(data)
     with replacing(path) as file:
-        file.write(encode_header(metadata, tensors))
+        file.write(encode_header(header, tensors))
         for data in blobs:
             file.write(data)
 

@@ -15,6 +15,7 @@ from rolekit.convert.model_facts import ModelFacts, facts_of, file_order
 from rolekit.convert.plan import ModelPlan, OutputTensor
 from rolekit.convert.tensor_types import FLOATS, block_size
 from rolekit.errors import RolekitError
+from rolekit.text import one_line
 
 # name -> (llama.cpp's file type id, the type that tensors have unless a rule says otherwise); llama.h
 FILE_TYPES: Mapping[str, tuple[int, str]] = MappingProxyType(
@@ -70,6 +71,8 @@ class Override:
 
     type_name: str
     matches: Callable[[str], bool]
+    pattern: str = ""
+    """What the user wrote, for people."""
 
 
 def file_type(name: str) -> str:
@@ -116,6 +119,7 @@ class Mix:
         found = {tensor.name: self._choice(tensor, rules) for tensor in sorted(plan.tensors, key=file_order)}
         if not self._has_imatrix:
             self._demand_imatrix(found)
+        self._check_overrides(plan)
         return found
 
     def _choice(self, tensor: OutputTensor, rules: _Rules) -> Choice:
@@ -126,6 +130,15 @@ class Mix:
         floats = self._default in FLOATS
         wanted = manual or (self._default if floats else rules.wanted(tensor))
         return Choice(fallback(wanted, tensor.columns), wanted)
+
+    def _check_overrides(self, plan: ModelPlan) -> None:
+        names = [tensor.name for tensor in plan.tensors if not tensor.keep_type and _is_quantizable(tensor)]
+        idle = [o.pattern for o in self._overrides if not any(o.matches(name) for name in names)]
+        if idle:
+            raise RolekitError(
+                f"{len(idle)} pattern(s) of the plan match no weight of this model, {one_line(idle[0])!r} among them.",
+                f"Its weights are called {names[0] if names else ''} and so on.",
+            )
 
     def _demand_imatrix(self, found: Mapping[str, Choice]) -> None:
         demanding = {"IQ3_XXS"} | ({"Q2_K"} if self.name == "Q2_K_S" else set())

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from rolekit.commands import convert_adapter, convert_verify
+from rolekit.commands import convert_adapter, convert_imatrix, convert_verify
 from rolekit.commands.convert_file import convert_file
 
 DEFAULT = "BASE"
@@ -58,4 +58,5 @@ def convert() -> None:
 
 app.command(DEFAULT, hidden=True)(convert_file)
 app.command("adapter")(convert_adapter.adapter)
+app.command("imatrix")(convert_imatrix.imatrix)
 app.command("verify")(convert_verify.verify)

@@ -105,16 +105,28 @@ def convert_file(
         out=_gguf(out),
         adapter=adapter,
         type_name=type_name,
-        imatrix=Path(imatrix) if imatrix else None,
+        imatrix=Path(imatrix) if imatrix not in ("", "auto") else None,
         plan=plan,
         split_bytes=_bytes(split),
         threads=threads,
         metadata=origin.metadata(),
     )
+    if imatrix == "auto":
+        job = _calibrated(job, data, origin.role)
     wanted = demands(data, origin.role, conversations, max_kl) if check else None
     produced, proof = _make(job, wanted)
     beside = _beside(job, produced, origin, proof) if extras or (extras is None and origin.role) else []
     _report(job, produced, proof, beside, time.perf_counter() - started, as_json=as_json)
+
+
+def _calibrated(job: Job, data: Path | None, role: str) -> Job:
+    """The job with an importance matrix of the training set, or of --data."""
+    from rolekit.convert.calibration import auto_imatrix, texts_for
+
+    texts = texts_for([data] if data else [], job.adapter, role)
+    advise(f"calibrating on {texts.source}")
+    with progress() as report:
+        return replace(job, imatrix=auto_imatrix(job, texts, report))
 
 
 def _make(job: Job, wanted: Demands | None) -> tuple[Produced, Proof | None]:
