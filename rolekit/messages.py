@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Speaker = Literal["system", "user", "assistant"]
 Block = Literal["role", "example", "greeting", "summary", "note", "turn"]
@@ -147,4 +147,13 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Save what is worth keeping and release the model."""
+        ...
+
+
+@runtime_checkable
+class ShowsPrompt(Protocol):
+    """A backend that knows the very text a model reads."""
+
+    def prompt_text(self, messages: Sequence[Message]) -> str:
+        """The prompt for these messages as text, control tokens by their names."""
         ...

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from rolekit.chat.export import write_export
+from rolekit.chat.looking import note_command, persona_command, prompt_lines, why_lines
 from rolekit.chat.session import Session
 from rolekit.chat.tree import Node
 from rolekit.errors import RolekitError
@@ -15,6 +16,7 @@ from rolekit.tui import facts
 from rolekit.tui.composer import Composer
 from rolekit.tui.context_screen import ContextScreen
 from rolekit.tui.help import HelpScreen
+from rolekit.tui.lines_screen import LinesScreen
 from rolekit.tui.status import BUSY, figures
 
 if TYPE_CHECKING:
@@ -98,6 +100,25 @@ def _context(screen: ChatScreen, argument: str) -> None:
     screen.app.push_screen(ContextScreen(screen.session.context()))
 
 
+def _prompt(screen: ChatScreen, argument: str) -> None:
+    assert screen.session is not None
+    screen.app.push_screen(LinesScreen("The prompt of the next answer", prompt_lines(screen.session)))
+
+
+def _why(screen: ChatScreen, argument: str) -> None:
+    assert screen.session is not None
+    screen.app.push_screen(LinesScreen("Beside your last message", why_lines(screen.session)))
+
+
+async def _note(screen: ChatScreen, session: Session, argument: str) -> None:
+    screen.say(note_command(session, argument))
+
+
+async def _persona(screen: ChatScreen, session: Session, argument: str) -> None:
+    screen.say(persona_command(session, argument))
+    await screen.sync()
+
+
 def _regen(screen: ChatScreen, argument: str) -> None:
     screen.regenerate()
 
@@ -177,6 +198,8 @@ _PLAIN: dict[str, Callable[[ChatScreen, str], None]] = {
     "new": _new,
     "stats": _stats,
     "context": _context,
+    "prompt": _prompt,
+    "why": _why,
     "regen": _regen,
     "continue": _continue,
 }
@@ -189,4 +212,6 @@ _CHANGES: dict[str, Callable[[ChatScreen, Session, str], Awaitable[None]]] = {
     "title": _title,
     "save": _save,
     "export": _export,
+    "note": _note,
+    "persona": _persona,
 }

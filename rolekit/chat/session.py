@@ -19,7 +19,7 @@ from rolekit.chat.journal import Kind
 from rolekit.chat.memory import FoldPoint, Plan
 from rolekit.chat.nodes import Draft
 from rolekit.chat.options import ChatOptions
-from rolekit.chat.report import context_report
+from rolekit.chat.report import PromptReport, context_report, prompt_report
 from rolekit.chat.staging import Staging
 from rolekit.chat.state import AuthorsNote, ChatState, Persona, state_of, with_state
 from rolekit.chat.store import Store
@@ -267,6 +267,11 @@ class Session:
         """What stands beside the user's newest message and why, and what a limit kept out; None: no message yet."""
         mine = [node for node in self._branch.path if node.speaker == "user"]
         return (woven_of(mine[-1]) or Woven()) if mine else None
+
+    def prompt(self) -> PromptReport:
+        """The next reply's prompt as it stands, part by part. Raises RolekitError where it does not fit."""
+        plan = self._plan(self._branch.path)
+        return prompt_report(self.backend, (self.user, self.role.name), plan.messages)
 
     def context(self) -> ContextReport:
         """What the next reply's prompt is made of, token by token; what is folded is listed too."""

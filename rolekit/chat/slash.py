@@ -40,6 +40,10 @@ COMMANDS: tuple[CommandHelp, ...] = (
     CommandHelp("save", "NAME", "give this chat a name for --session"),
     CommandHelp("export", "FILE", "write the chat to FILE: .md, .json or .jsonl (SillyTavern)"),
     CommandHelp("context", "", "show what is in the context, token by token"),
+    CommandHelp("prompt", "", "show the exact prompt, and where each part comes from"),
+    CommandHelp("why", "", "show which lore fired and what was remembered, and what was cut"),
+    CommandHelp("note", "TEXT", "an author's note near the end of every prompt; `off` removes it"),
+    CommandHelp("persona", "NAME", "be somebody else; `off` is yourself"),
     CommandHelp("stats", "", "show what the last answer cost"),
     CommandHelp("quit", "", "leave; everything is saved"),
 )

@@ -47,6 +47,9 @@ def chat(  # one parameter an option: that is how typer reads a command
         list[str] | None, typer.Option(metavar="PATH[:SCALE]", help="GGUF LoRA adapter; repeatable.")
     ] = None,
     user: Annotated[str | None, typer.Option(metavar="NAME", help="The name the role knows you by.")] = None,
+    persona: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Be this persona of personas.toml in a new chat.")
+    ] = None,
     session: Annotated[
         str | None, typer.Option(metavar="NAME", help="Go on with this named chat, or begin it.")
     ] = None,
@@ -97,7 +100,9 @@ def chat(  # one parameter an option: that is how typer reads a command
     if list_ or find:
         return _look_up(role, find)
     choice = ModelChoice(model, tuple(adapter or ()), ctx, threads, chat_template)
-    options = chat_options(config, user=user, preset=preset, seed=seed, max_tokens=max_tokens)
+    options = chat_options(
+        config, user=user, preset=preset, seed=seed, max_tokens=max_tokens, persona=persona
+    )
     face = _Face(config, choice, options, role, session, new)
     if import_:
         face.bring_in(import_)

@@ -88,12 +88,21 @@ def parse_adapter(text: str) -> tuple[Path, float]:
 
 
 def chat_options(
-    config: Config, *, user: str | None, preset: str | None, seed: int | None, max_tokens: int
+    config: Config,
+    *,
+    user: str | None,
+    preset: str | None,
+    seed: int | None,
+    max_tokens: int,
+    persona: str | None = None,
 ) -> ChatOptions:
     """The options of a chat: what was typed, else what config.toml says."""
+    from rolekit.chat.personas import find_persona
+    from rolekit.chat.state import Persona
     from rolekit.engine.presets import load_preset
 
-    return ChatOptions(user or config.user, load_preset(preset or config.preset), seed, max_tokens)
+    somebody = find_persona(persona) if persona else Persona()
+    return ChatOptions(user or config.user, load_preset(preset or config.preset), seed, max_tokens, somebody)
 
 
 def quiet_broken_pipe() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from rolekit.chat.events import SessionEvent
 from rolekit.chat.export import write_export
+from rolekit.chat.looking import note_command, persona_command, prompt_lines, why_lines
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
 from rolekit.chat.slash import Command, help_lines, literal, parse
@@ -37,6 +38,8 @@ class PlainChat:
     def run(self) -> int:
         """Talk until /quit or the end of input. The exit code: 0, or 130 after Ctrl+C at the prompt."""
         with self.runner, closing_in(self.runner, lambda: self.session.backend):
+            for notice in self.session.notices:
+                self._note(notice)
             self._show_where_we_are()
             while (line := self._read()) is not None:
                 try:
@@ -94,6 +97,10 @@ class PlainChat:
             "save": self._save,
             "export": self._export,
             "context": lambda _: self._context(),
+            "prompt": lambda _: self._note("\n".join(prompt_lines(self.session))),
+            "why": lambda _: self._note("\n".join(why_lines(self.session))),
+            "note": lambda text: self._note(note_command(self.session, text)),
+            "persona": lambda name: self._note(persona_command(self.session, name)),
             "stats": lambda _: self._note(stats_line(self.session.last_stats)),
         }
         actions[command.name](command.argument)

@@ -73,6 +73,8 @@ def say(session: Session, texts: Sequence[str], *, as_json: bool) -> int:
     def notice(text: str) -> None:
         print(f"rolekit: {text}", file=sys.stderr)
 
+    for line in session.notices:
+        notice(sanitize(line))
     with asyncio.Runner() as runner, closing_in(runner, lambda: session.backend):
         for text in texts:
             reply = runner.run(stream_reply(session, session.say(text), write, notice))

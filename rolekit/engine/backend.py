@@ -42,6 +42,7 @@ class LocalBackend:
         self.model_path = model.path
         self.label = model.label
         self.vocabulary = model.vocabulary.key
+        self._vocabulary = model.vocabulary
         self.context_tokens = context.size
         self._model, self._context, self._prompts = model, context, prompts
         self._samplers = Samplers(model)
@@ -58,6 +59,11 @@ class LocalBackend:
     def count_tokens(self, messages: Sequence[Message]) -> list[int]:
         """What each message adds to the prompt, in tokens; the sum is the prompt's length."""
         return self._prompts.count(messages)
+
+    def prompt_text(self, messages: Sequence[Message]) -> str:
+        """The prompt for these messages, token by token as text."""
+        ids = self._prompts.build(Request(tuple(messages))).ids
+        return b"".join(map(self._vocabulary.piece, ids)).decode("utf-8", "replace")
 
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         """Progress while the prompt is read, then pieces, then exactly one Reply, also when cancelled.
