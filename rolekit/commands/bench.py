@@ -11,6 +11,8 @@ from typer.core import TyperGroup
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "run": ("rolekit.commands.bench_run", "run"),
     "score": ("rolekit.commands.bench_score", "score"),
+    "report": ("rolekit.commands.bench_report", "report"),
+    "compare": ("rolekit.commands.bench_report", "compare"),
 }
 """Name: the module and its function. A function's first docstring line is its help."""
 
