@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "run": ("rolekit.commands.bench_run", "run"),
+    "judge": ("rolekit.commands.bench_judge", "judge"),
     "score": ("rolekit.commands.bench_score", "score"),
     "report": ("rolekit.commands.bench_report", "report"),
     "compare": ("rolekit.commands.bench_report", "compare"),
