@@ -13,6 +13,7 @@ import numpy as np
 
 from rolekit.errors import RolekitError
 from rolekit.messages import Message
+from rolekit.rolebench.leaks import leaks_in
 from rolekit.rolebench.records import read_records
 from rolekit.rolebench.rows import Fault
 from rolekit.roles.names import fold
@@ -52,6 +53,8 @@ class DataReport:
     """Rows that ask what the benchmark asks the same role."""
     same_question_other_role: int = 0
     """Rows whose question the benchmark asks of another role."""
+    answers_out_of_role: dict[str, int] = field(default_factory=dict)
+    """Answers with a phrase that betrays a language model, a played role or a refusal; trained on all the same."""
     replaced_system_texts: int = 0
     roles_without_profile: list[str] = field(default_factory=list)
     rows: int = 0
@@ -79,25 +82,25 @@ class Dataset:
     report: DataReport
     hash: str
     """Of every id and mask in order: two runs with the same one see the same data."""
+    openings: Openings
     first: Dialogue
     """A dialogue of the data, for whoever wants to ask its role something."""
 
 
-def build_dataset(recipe: Recipe, maker: RowMaker, openings: Openings | None = None) -> Dataset:
+def build_dataset(recipe: Recipe, maker: RowMaker) -> Dataset:
     """The recipe's data as examples.
 
     Raises RolekitError for files that cannot be read or hold nothing, roles that are not in the data, questions of
     the benchmark among the rows (unless allowed), and when nothing is left to train on.
     """
     report = DataReport()
-    openings = openings or Openings(recipe)
     rows = _of_roles(_read(recipe, report), recipe, report)
     rows, report.duplicates = without_duplicates(rows)
     train_rows, held_rows = split(rows, recipe.data.eval_fraction, recipe.seed)
     report.held_out_questions = len({row.dialogue.question for row in held_rows})
     chosen = _mixed(train_rows, recipe, report)
     _check_leaks(chosen, recipe, report)
-    openings.remember(chosen)
+    openings = Openings.of(recipe, chosen)
     held = sampled([row.dialogue for row in held_rows], recipe.data.eval_rows, recipe.seed)
     report.held_out_unscored = len(held_rows) - len(held)
     train = _examples(chosen, recipe, maker, openings, report)
@@ -105,7 +108,9 @@ def build_dataset(recipe: Recipe, maker: RowMaker, openings: Openings | None = N
     if not train:
         raise _nothing_left(recipe, report)
     _count(report, train, held_out, openings)
-    return Dataset(tuple(train), tuple(held_out), report, _hash(train, held_out), chosen[0])
+    betrayals = (leak for row in chosen for leak in leaks_in(row.turns[-1].text))
+    report.answers_out_of_role = dict(Counter(str(leak) for leak in betrayals))
+    return Dataset(tuple(train), tuple(held_out), report, _hash(train, held_out), openings, chosen[0])
 
 
 def _read(recipe: Recipe, report: DataReport) -> list[Weighted]:
@@ -247,7 +252,7 @@ def _count(report: DataReport, train: list[Example], held_out: list[Example], op
     report.longest_row_tokens = max(len(example.ids) for example in train)
     report.prefix_tokens = sum(example.prefix_tokens for example in train)
     report.replaced_system_texts = openings.replaced
-    report.roles_without_profile = sorted(openings.casting.nameless)
+    report.roles_without_profile = sorted(openings.bare)
 
 
 def _hash(*parts: list[Example]) -> str:

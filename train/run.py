@@ -31,7 +31,6 @@ from rolekit.train.loop import Loop, LoopOptions, Outcome, interruptible, loop_o
 from rolekit.train.memory import peak_bytes
 from rolekit.train.metrics import METRICS_NAME, MetricsWriter, read_metrics
 from rolekit.train.observer import Observer, View
-from rolekit.train.openings import Openings
 from rolekit.train.packing import order_epoch
 from rolekit.train.peak import gemm_rate, step_flops
 from rolekit.train.preflight import Estimate, MemoryPlan, check_disk, measure, plan_memory
@@ -54,7 +53,6 @@ class Prepared:
     base: Path
     backend: Chosen
     text: BaseText
-    openings: Openings
     data: Dataset
     shape: Shape
     memory: MemoryPlan
@@ -105,12 +103,11 @@ def prepared(recipe: Recipe, out: Path) -> Iterator[Prepared]:
     backend = choose_backend(recipe.backend)
     shape = shape_of(base)
     with open_base_text(base, recipe.template) as text:
-        openings = Openings(recipe)
-        data = build_dataset(recipe, text.maker, openings)
+        data = build_dataset(recipe, text.maker)
         wide = recipe.dtype not in ("bfloat16", "float16")
         longest = max(len(row.ids) for row in (*data.train, *data.held_out))
         memory = plan_memory(shape, recipe, longest, available_memory_bytes(), wide=wide)
-        yield Prepared(recipe, out, base, backend, text, openings, data, shape, memory, base_hash(base))
+        yield Prepared(recipe, out, base, backend, text, data, shape, memory, base_hash(base))
 
 
 def finished(run: Prepared) -> dict[str, Any] | None:
@@ -162,7 +159,9 @@ class Training:
                 )
                 generate = generator_of(stepper)
                 if generate and run.recipe.run.sample_question:
-                    observer.sampler = sampler(run.recipe, run.text, run.openings, run.data.first, generate)
+                    observer.sampler = sampler(
+                        run.recipe, run.text, run.data.openings, run.data.first, generate
+                    )
             if stepper.processes == 1 and not (run.out / "checkpoints").is_dir():
                 estimate = self._estimate(stepper, loop)
                 check_disk(run.out, estimate.disk_bytes)

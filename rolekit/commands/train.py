@@ -193,6 +193,12 @@ def _show_data(report: DataReport, *, quiet: bool) -> None:
     ):
         if number:
             _advise(f"{count(number)} {what}", quiet=quiet)
+    for leak, number in report.answers_out_of_role.items():
+        what = leak.replace("_", " ")
+        _advise(
+            f"{count(number)} answers fall out of the role ({what}); `rolekit data check` shows them",
+            quiet=quiet,
+        )
     for fault in report.faults:
         _advise(f"  {fault}", quiet=quiet)
     if report.roles_without_profile:
