@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from rolekit.chat.events import Finished, Folded, SessionEvent, UserSaved
+from rolekit.chat.events import Finished, Folded, Retried, SessionEvent, UserSaved
 from rolekit.chat.memory import turns_of
 from rolekit.chat.session import Session
 from rolekit.messages import Piece, Progress
@@ -57,6 +57,11 @@ class Stage:
                 self._status.progress = None
                 self._status.doing = f"{name} is writing · Esc stops{follow}"
                 self._transcript.hear(event.text)
+            case Retried():
+                await self._transcript.end_reply(event.node)
+                await self._transcript.sync([node for node in session.path if node.id != event.node.id])
+                await self._transcript.begin_reply(name)
+                self._say(f"{event.reason.capitalize()}: once more. ← shows the first answer.")
             case Finished():
                 await self._transcript.end_reply(event.node)
                 self._status.stats = event.reply.stats

@@ -25,6 +25,15 @@ class Folded:
 
 
 @dataclass(frozen=True, slots=True)
+class Retried:
+    """A reply went wrong and is kept as a version; another one begins."""
+
+    node: Node
+    reason: str
+    """Why, in a few words: `it broke character`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The reply is on disk."""
 
@@ -34,7 +43,7 @@ class Finished:
     """What was generated just now; after continue_last the node's text is longer."""
 
 
-SessionEvent = UserSaved | Folded | Progress | Piece | Finished
+SessionEvent = UserSaved | Folded | Progress | Piece | Retried | Finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,3 +20,5 @@ class ChatOptions:
     """Length limit of a reply in tokens; 0 means what the context leaves."""
     persona: Persona = field(default_factory=Persona)
     """Who the user is in new chats."""
+    guard: bool = True
+    """Try once more when a reply breaks character, speaks for the user, repeats itself or is empty."""

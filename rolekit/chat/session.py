@@ -13,7 +13,8 @@ from typing import Self
 from rolekit.chat import memory, nodes
 from rolekit.chat.asking import reply_seed, stop_names
 from rolekit.chat.branch import Branch
-from rolekit.chat.events import ContextReport, Finished, Folded, SessionEvent, UserSaved
+from rolekit.chat.events import ContextReport, Finished, Folded, Retried, SessionEvent, UserSaved
+from rolekit.chat.guard import Guard, load_rules
 from rolekit.chat.insets import Woven, woven_of
 from rolekit.chat.journal import Kind
 from rolekit.chat.memory import FoldPoint, Plan
@@ -57,10 +58,13 @@ class Session:
         self.sampling = options.sampling
         self.max_tokens = options.max_tokens
         row = store.row(info.id)
-        self.seed: int = row["seed"]
         self._fold = FoldPoint(row["fold_node"], row["fold_context"], bool(row["fold_examples"]))
-        self._branch = Branch(store.database, info.id)
         self._staging = self._staged(state_of(row["extra"]))
+        self.seed: int = row["seed"]
+        self.retries = 0
+        """Replies of this sitting that went wrong and were tried again."""
+        self._guard = Guard(stop_names(role, self.user), load_rules(slug)) if options.guard else None
+        self._branch = Branch(store.database, info.id)
         self._cancel = threading.Event()
         self._busy = False
         replies = [node for node in self._branch.path if node.stats]
@@ -169,7 +173,7 @@ class Session:
         with self._streaming():
             node, step = self._branch.add_user(text)
             yield UserSaved(node)
-            async with aclosing(self._reply("say", self._branch.path, node.id, step=step)) as events:
+            async with aclosing(self._guarded("say", self._branch.path, node.id, step=step)) as events:
                 async for event in events:
                     yield event
 
@@ -179,7 +183,7 @@ class Session:
             node = self._branch.node(node_id)
             parent_id = node.parent_id if node.speaker == "assistant" else node.id
             async with aclosing(
-                self._reply("regenerate", self._branch.path_to(parent_id), parent_id)
+                self._guarded("regenerate", self._branch.path_to(parent_id), parent_id)
             ) as events:
                 async for event in events:
                     yield event
@@ -285,6 +289,38 @@ class Session:
         return context_report(
             self.backend, names, opening, self._branch.path, kept=kept, examples_kept=examples_kept
         )
+
+    async def _guarded(
+        self, kind: Kind, history: list[Node], parent_id: int | None, *, step: int = 0
+    ) -> AsyncGenerator[SessionEvent, None]:
+        """Stream a reply, and once more where the first went wrong; both stay as versions."""
+        first: Finished | None = None
+        async with aclosing(self._reply(kind, history, parent_id, step=step)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    first = event
+                else:
+                    yield event
+        assert first is not None
+        fault = self._fault(first, history)
+        if first.node is None or not fault:
+            yield first
+            return
+        self.retries += 1
+        yield Retried(first.node, fault)
+        path = self._branch.path_to(parent_id)
+        async with aclosing(self._reply("regenerate", path, parent_id)) as events:
+            async for event in events:
+                yield event
+        last = self._branch.path[-1] if self._branch.path else None
+        if last is not None and last.id != first.node.id and not last.text.strip():
+            self._branch.swipe(last, -1)
+
+    def _fault(self, finished: Finished, history: list[Node]) -> str:
+        if self._guard is None or finished.node is None or finished.reply.stop_reason == "cancelled":
+            return ""
+        earlier = [node.text for node in history if node.speaker == "assistant"]
+        return self._guard.fault(finished.node.text, finished.reply.stop_reason, earlier)
 
     async def _reply(
         self,

@@ -50,6 +50,9 @@ def chat(  # one parameter an option: that is how typer reads a command
     persona: Annotated[
         str | None, typer.Option(metavar="NAME", help="Be this persona of personas.toml in a new chat.")
     ] = None,
+    guard: Annotated[
+        bool, typer.Option("--guard/--no-guard", help="Try once more when a reply falls out of character.")
+    ] = True,
     session: Annotated[
         str | None, typer.Option(metavar="NAME", help="Go on with this named chat, or begin it.")
     ] = None,
@@ -101,7 +104,7 @@ def chat(  # one parameter an option: that is how typer reads a command
         return _look_up(role, find)
     choice = ModelChoice(model, tuple(adapter or ()), ctx, threads, chat_template)
     options = chat_options(
-        config, user=user, preset=preset, seed=seed, max_tokens=max_tokens, persona=persona
+        config, user=user, preset=preset, seed=seed, max_tokens=max_tokens, persona=persona, guard=guard
     )
     face = _Face(config, choice, options, role, session, new)
     if import_:

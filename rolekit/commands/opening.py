@@ -95,6 +95,7 @@ def chat_options(
     seed: int | None,
     max_tokens: int,
     persona: str | None = None,
+    guard: bool = True,
 ) -> ChatOptions:
     """The options of a chat: what was typed, else what config.toml says."""
     from rolekit.chat.personas import find_persona
@@ -102,7 +103,9 @@ def chat_options(
     from rolekit.engine.presets import load_preset
 
     somebody = find_persona(persona) if persona else Persona()
-    return ChatOptions(user or config.user, load_preset(preset or config.preset), seed, max_tokens, somebody)
+    return ChatOptions(
+        user or config.user, load_preset(preset or config.preset), seed, max_tokens, somebody, guard
+    )
 
 
 def quiet_broken_pipe() -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import asdict
 
-from rolekit.chat.events import Finished, Folded, SessionEvent
+from rolekit.chat.events import Finished, Folded, Retried, SessionEvent
 from rolekit.chat.session import Session
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend, Piece, Reply
@@ -44,6 +44,9 @@ async def stream_reply(
                     write(sanitize(event.text))
                 elif isinstance(event, Folded):
                     notice(f"{event.turns} earlier turns folded, {event.tokens} tokens free")
+                elif isinstance(event, Retried):
+                    write("\n")
+                    notice(f"{event.reason}; once more (the first answer is kept as a version)")
                 elif isinstance(event, Finished):
                     reply = event.reply
     finally:

@@ -38,7 +38,7 @@ def role() -> Role:
 
 @pytest.fixture
 def begin(store: Store, role: Role) -> Callable[..., Session]:
-    """Start a session whose backend says the given replies."""
+    """Start a session whose backend says the given replies; they are scripted, so no guard minds them."""
 
     def start(
         replies: Sequence[str | RolekitError] = ("Indeed.", "Quite so.", "Perhaps."),
@@ -47,7 +47,9 @@ def begin(store: Store, role: Role) -> Callable[..., Session]:
         **backend: object,
     ) -> Session:
         scripted = ScriptedBackend(replies, **backend)  # type: ignore[arg-type]
-        return Session.start(store, scripted, role, "ada", options=options or ChatOptions(user="Ann", seed=7))
+        return Session.start(
+            store, scripted, role, "ada", options=options or ChatOptions(user="Ann", seed=7, guard=False)
+        )
 
     return start
 
