@@ -191,6 +191,11 @@ def read_adapter(folder: Path) -> Adapter:
     """
     from rolekit.convert import adapter_mlx, adapter_peft
 
+    if folder.is_file() and folder.suffix.lower() == ".gguf":
+        raise RolekitError(
+            f"{folder.name} is a GGUF adapter, whose weights are laid out for llama.cpp already.",
+            "Put it on a model with --adapter of rolekit chat, or give the folder it was made of.",
+        )
     if not folder.is_dir():
         raise RolekitError(f"There is no adapter folder {folder}.", "Give the folder that training wrote.")
     if (folder / adapter_peft.WEIGHTS).is_file():

@@ -93,17 +93,21 @@ def auto_imatrix(job: Job, texts: Texts, progress: Progress = lambda _what, _don
     return path
 
 
-def _key(job: Job, texts: Texts) -> str:
-    """Differs when the matrix would: the files of base and adapter, and the texts."""
+def files_of(job: Job) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of the files that decide a job's weights."""
     files = [
         file
-        for place in (job.base, job.adapter)
+        for place in (job.base, job.adapter, job.imatrix)
         if place is not None
         for file in (sorted(place.iterdir()) if place.is_dir() else [place])
         if file.suffix in (".gguf", ".safetensors", ".json") and file.is_file()
     ]
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr((stats, texts)).encode()).hexdigest()
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def _key(job: Job, texts: Texts) -> str:
+    """Differs when the matrix would: the files of base and adapter, and the texts."""
+    return hashlib.sha256(repr((files_of(job), texts)).encode()).hexdigest()
 
 
 def texts_for(

@@ -123,7 +123,7 @@ class Mix:
         return found
 
     def _choice(self, tensor: OutputTensor, rules: _Rules) -> Choice:
-        if tensor.keep_type or not _is_quantizable(tensor):
+        if tensor.keep_type or not is_quantizable(tensor):
             kept = tensor.keep_type or "F32"
             return Choice(kept, kept)
         manual = next((o.type_name for o in self._overrides if o.matches(tensor.name)), "")
@@ -132,7 +132,7 @@ class Mix:
         return Choice(fallback(wanted, tensor.columns), wanted)
 
     def _check_overrides(self, plan: ModelPlan) -> None:
-        names = [tensor.name for tensor in plan.tensors if not tensor.keep_type and _is_quantizable(tensor)]
+        names = [tensor.name for tensor in plan.tensors if not tensor.keep_type and is_quantizable(tensor)]
         idle = [o.pattern for o in self._overrides if not any(o.matches(name) for name in names)]
         if idle:
             raise RolekitError(
@@ -159,7 +159,7 @@ def fallback(wanted: str, columns: int) -> str:
     return smaller if columns % block_size(smaller) == 0 else "F16"
 
 
-def _is_quantizable(tensor: OutputTensor) -> bool:
+def is_quantizable(tensor: OutputTensor) -> bool:
     """Matrices of weights; no vectors, norms or routers."""
     matrix = len(tensor.shape) > 1 and tensor.shape[0] > 1
     return (

@@ -45,7 +45,12 @@ def convert_file(
         typer.Option("--adapter", metavar="DIR", help="A PEFT or MLX adapter to merge.", show_default=False),
     ] = None,
     type_name: Annotated[
-        str, typer.Option("--type", metavar="TYPE", help="Q4_K_M, Q8_0, F16, … as llama.cpp names them.")
+        str,
+        typer.Option(
+            "--type",
+            metavar="TYPE|auto",
+            help="Q4_K_M, Q8_0, F16, … as llama.cpp names them; `auto` finds the smallest file under --max-kl.",
+        ),
     ] = "Q4_K_M",
     imatrix: Annotated[
         str,
@@ -113,6 +118,8 @@ def convert_file(
     )
     if imatrix == "auto":
         job = _calibrated(job, data, origin.role)
+    if type_name.lower() == "auto":
+        job = _searched(job, data, origin.role, max_kl)
     wanted = demands(data, origin.role, conversations, max_kl) if check else None
     produced, proof = _make(job, wanted)
     beside = _beside(job, produced, origin, proof) if extras or (extras is None and origin.role) else []
@@ -127,6 +134,27 @@ def _calibrated(job: Job, data: Path | None, role: str) -> Job:
     advise(f"calibrating on {texts.source}")
     with progress() as report:
         return replace(job, imatrix=auto_imatrix(job, texts, report))
+
+
+def _searched(job: Job, data: Path | None, role: str, max_kl: float | None) -> Job:
+    """The job with the types of the smallest file under a divergence, kept beside its output as a plan file."""
+    from rolekit.convert.calibration import texts_for
+    from rolekit.convert.type_plan import read_plan
+    from rolekit.convert.type_search import auto_plan, nearest_mix
+
+    if max_kl is None:
+        raise RolekitError(
+            "--type auto needs a limit.", "Give the divergence you allow, such as --max-kl 0.05."
+        )
+    if job.plan:
+        raise RolekitError("--type auto makes a plan, and --plan brings one.", "Leave one of them out.")
+    talks = texts_for([data] if data else [], job.adapter, role, limit=60).conversations
+    with progress() as report:
+        path, found = auto_plan(job, talks, max_kl, report)
+    if found:
+        advise(f"{found.files} files were made and measured; the best has a divergence of {found.kl:.4f}")
+    advise(f"the types are in {path.name}")
+    return replace(job, plan=path, type_name=nearest_mix([one.type_name for one in read_plan(path)]))
 
 
 def _make(job: Job, wanted: Demands | None) -> tuple[Produced, Proof | None]:

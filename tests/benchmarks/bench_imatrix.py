@@ -1,0 +1,341 @@
+"""What a role's own importance matrix is worth: divergence and SPE of quantized files, and the search for types.
+
+    python tests/benchmarks/bench_imatrix.py MODEL kl|spe|search|oracle [--work DIR] [--data FILE.jsonl] [--llama-imatrix PATH]
+
+MODEL is `starter` or `tiny`: four layers of 256 columns (K-quants fit), trained for a minute on the bundled roles' words.
+Every figure is kept in DIR/results.jsonl as soon as it is there; a part that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pydoc_data.topics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import starter
+
+from rolekit.convert.calibration import Texts, calibrate
+from rolekit.convert.conversations import Conversation
+from rolekit.convert.conversion import convert
+from rolekit.convert.imatrix import read_imatrix, write_imatrix
+from rolekit.convert.job import Job
+from rolekit.convert.kl_meter import KlMeter, readings_of
+from rolekit.convert.output import publish
+from rolekit.convert.type_search import search
+from rolekit.engine.threads import physical_cores
+from rolekit.messages import Message
+from rolekit.roles.block import role_block
+from rolekit.roles.library import RoleLibrary
+
+TYPES = ("Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K")
+CALIBRATION_TOKENS = 8192
+HELD_OUT_TOKENS = 3500
+QUESTIONS = 24
+ANSWER_TOKENS = 48
+
+
+def conversations(odd: bool) -> list[Conversation]:
+    """The bundled English roles' examples: every other one, so that none is in both halves."""
+    found = []
+    for entry in RoleLibrary().all():
+        role = entry.role
+        if role and role.language == "en":
+            block = Message("system", role_block(role, "You"), "role")
+            for turn in role.examples[int(odd) :: 2]:
+                messages = (block, Message("user", turn.user), Message("assistant", turn.reply))
+                found.append(Conversation(messages, role.name))
+    return found
+
+
+def general_text() -> str:
+    """English that no role speaks, and that is on every machine: the Python manual's language topics."""
+    return "\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
+
+
+@dataclass
+class Bench:
+    """One model's files in one folder."""
+
+    name: str
+    folder: Path
+    base: Path
+
+    def made(self, name: str, **settings: Any) -> Path:
+        """A converted file; made once."""
+        out = self.folder / f"{name}.gguf"
+        if not out.exists():
+            produced = convert(Job(self.base, out, **settings))
+            publish(produced.parts, produced.targets)
+        return out
+
+    @property
+    def exact(self) -> Path:
+        """The model that counts as right."""
+        return self.made("exact", type_name="F16")
+
+    def imatrix(self, kind: str) -> Path | None:
+        """role, general, or none; both on about the same number of tokens."""
+        if kind == "none":
+            return None
+        path = self.folder / f"{kind}.imatrix.gguf"
+        if not path.exists():
+            started = time.perf_counter()
+            if kind == "role":
+                texts = Texts(tuple(self.trained_on()), source="half of the bundled roles' examples")
+            else:
+                size = CALIBRATION_TOKENS * 5 // (1 if self.name == "starter" else 2)
+                texts = Texts(plain=general_text()[:size], source="the Python manual")
+            matrix = calibrate(self.exact, texts)
+            write_imatrix(matrix, path)
+            tokens = max(int(entry.counts[0]) for entry in matrix.entries.values())
+            self.note(what="calibrated", imatrix=kind, tokens=tokens, seconds=time.perf_counter() - started)
+        return path
+
+    def trained_on(self) -> list[Conversation]:
+        """Conversations of CALIBRATION_TOKENS tokens, spread over the roles."""
+        talks = conversations(odd=False)
+        average = np.mean([len(one.ids) for one in readings_of(self.exact, talks, 10**9)])
+        wanted = max(1, int(CALIBRATION_TOKENS // average))
+        return talks[:: max(1, len(talks) // wanted)]
+
+    def note(self, **row: Any) -> None:
+        """Keep a figure, and print it."""
+        row = {"model": self.name, **row}
+        with (self.folder / "results.jsonl").open("a") as file:
+            print(json.dumps(row), file=file)
+        print(json.dumps(row), flush=True)
+
+    def rows(self, what: str) -> list[dict[str, Any]]:
+        """The figures of one kind so far."""
+        path = self.folder / "results.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [row for row in map(json.loads, lines) if row["what"] == what]
+
+    def configurations(self, what: str) -> list[tuple[str, str]]:
+        """Types and matrices that have no figure of this kind yet."""
+        done = {(row["type"], row["imatrix"]) for row in self.rows(what)}
+        wanted = [(kind, matrix) for kind in TYPES for matrix in ("none", "general", "role")]
+        return [one for one in wanted if one not in done]
+
+
+def measure_kl(bench: Bench) -> None:
+    """Mean KL on replies of held-out role conversations."""
+    todo = bench.configurations("kl")
+    if todo:
+        meter = KlMeter(bench.exact, readings_of(bench.exact, conversations(odd=True), HELD_OUT_TOKENS))
+        print(f"{meter.positions} reply positions")
+    for kind, matrix in todo:
+        file = bench.made(f"{kind}-{matrix}", type_name=kind, imatrix=bench.imatrix(matrix))
+        found = meter.divergences(file)
+        means = [float(one.mean()) for one in found]
+        bench.note(
+            what="kl",
+            type=kind,
+            imatrix=matrix,
+            kl=float(np.concatenate(found).mean()),
+            p99=float(np.quantile(np.concatenate(found), 0.99)),
+            bytes=file.stat().st_size,
+            conversations=means,
+        )
+    table(bench)
+
+
+def table(bench: Bench) -> None:
+    """A line a type: what each matrix gives, and the role's share of the others' divergence with 95 % intervals."""
+    rows = {(row["type"], row["imatrix"]): row for row in bench.rows("kl")}
+    for kind in TYPES:
+        none, general, role = (rows[kind, matrix] for matrix in ("none", "general", "role"))
+        print(
+            f"| {bench.name} {kind} | {none['bytes'] / 2**20:.1f} MiB | {none['kl']:.4f} | {general['kl']:.4f} | "
+            f"{role['kl']:.4f} | {ratio(role, none)} | {ratio(role, general)} |"
+        )
+
+
+def ratio(one: dict[str, Any], other: dict[str, Any]) -> str:
+    """The ratio of means, resampling conversations in pairs."""
+    a, b = np.array(one["conversations"]), np.array(other["conversations"])
+    picks = np.random.default_rng(1).integers(0, len(a), (4000, len(a)))
+    low, high = np.quantile(a[picks].mean(1) / b[picks].mean(1), [0.025, 0.975])
+    return f"{one['kl'] / other['kl']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def measure_spe(bench: Bench, data: Path) -> None:
+    """SPE of greedy answers to QUESTIONS role-specific questions, one a role."""
+    asked = bench.folder / "questions.jsonl"
+    if not asked.exists():
+        lines, roles = [], set()
+        for line in data.read_text(encoding="utf-8").splitlines():
+            name = json.loads(line)["role"]
+            if name not in roles and len(roles) < QUESTIONS:
+                roles.add(name)
+                lines.append(line)
+        asked.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not any(row["type"] == "F16" for row in bench.rows("spe")):
+        bench.note(what="spe", type="F16", imatrix="none", **spe(bench, bench.exact, asked))
+    for kind, matrix in bench.configurations("spe"):
+        file = bench.made(f"{kind}-{matrix}", type_name=kind, imatrix=bench.imatrix(matrix))
+        bench.note(what="spe", type=kind, imatrix=matrix, **spe(bench, file, asked))
+
+
+def spe(bench: Bench, file: Path, asked: Path) -> dict[str, Any]:
+    run = bench.folder / f"run-{file.stem}"
+    command = [sys.executable, "-m", "rolekit", "bench"]
+    settings = ["--kind", "role_specific", "--max-tokens", str(ANSWER_TOKENS), "--ctx", "1024"]
+    # The file's name decides what bench run calls the data: role_specific stands in the folder's name.
+    folder = bench.folder / "role_specific"
+    folder.mkdir(exist_ok=True)
+    (folder / "test.jsonl").write_bytes(asked.read_bytes())
+    subprocess.run(
+        [
+            *command,
+            "run",
+            "--data",
+            str(folder / "test.jsonl"),
+            "--model",
+            str(file),
+            "--out",
+            str(run),
+            *settings,
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    scored = subprocess.run(
+        [*command, "score", str(run), "--json"], check=True, capture_output=True, text=True
+    )
+    row = json.loads(scored.stdout.splitlines()[0])
+    return {"spe": row["scores"]["SPE"], "ci95": row["ci95"].get("SPE"), "n": row["n"]}
+
+
+def measure_search(bench: Bench) -> None:
+    """The smallest file with no more divergence than Q4_K_M and Q3_K_M have."""
+    talks = conversations(odd=True)
+    meter = KlMeter(bench.exact, readings_of(bench.exact, talks, 2000))
+    for kind in ("Q4_K_M", "Q3_K_M"):
+        if any(row["type"] == kind for row in bench.rows("search")):
+            continue
+        matrix = bench.imatrix("role")
+        file = bench.made(f"{kind}-role", type_name=kind, imatrix=matrix)
+        limit, started = meter.measure(file), time.perf_counter()
+        found = search(Job(bench.base, bench.folder / "auto.gguf", imatrix=matrix), talks, limit)
+        counts: dict[str, int] = {}
+        for name in found.types.values():
+            counts[name] = counts.get(name, 0) + 1
+        bench.note(
+            what="search",
+            type=kind,
+            limit=limit,
+            kl=found.kl,
+            bytes=found.size_bytes,
+            mix_bytes=file.stat().st_size,
+            ratio=found.size_bytes / file.stat().st_size,
+            files=found.files,
+            types=counts,
+            seconds=time.perf_counter() - started,
+        )
+
+
+def measure_oracle(bench: Bench, tool: Path) -> None:
+    """llama-imatrix and ours on the same text: the figures' distance, and the time."""
+    text = bench.folder / "text.txt"
+    text.write_text(general_text()[:16_000])
+    threads, source = str(physical_cores()), str(bench.exact)
+    theirs, ours = bench.folder / "theirs.gguf", bench.folder / "ours.gguf"
+    command = [
+        str(tool),
+        "-m",
+        source,
+        "-f",
+        str(text),
+        "-o",
+        str(theirs),
+        "-b",
+        "512",
+        "-t",
+        threads,
+        "--no-ppl",
+    ]
+    for round_ in range(2):
+        seconds = [timed(lambda: subprocess.run(command, check=True, capture_output=True))]
+        ours.unlink(missing_ok=True)
+        seconds.append(
+            timed(lambda: write_imatrix(calibrate(bench.exact, Texts(plain=text.read_text())), ours))
+        )
+        one, other = read_imatrix(theirs).means(), read_imatrix(ours).means()
+        assert one.keys() == other.keys()
+        apart = max(float(np.abs(one[name] - other[name]).max() / one[name].max()) for name in one)
+        bench.note(
+            what="oracle",
+            round=round_,
+            apart=apart,
+            theirs=seconds[0],
+            ours=seconds[1],
+            ratio=seconds[1] / seconds[0],
+        )
+    again = bench.folder / "combined.gguf"
+    subprocess.run(
+        [str(tool), "-m", source, "--in-file", str(ours), "-o", str(again)], check=True, capture_output=True
+    )
+    combined, own = read_imatrix(again).means(), read_imatrix(ours).means()
+    bench.note(
+        what="read by llama-imatrix",
+        equal=all(np.allclose(combined[name], own[name], rtol=1e-5) for name in own),
+    )
+
+
+def timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def tiny_folder(folder: Path) -> Path:
+    """A Llama of four layers with 256 columns and a BPE tokenizer of 2,048 tokens, trained on the roles' words."""
+    if (folder / "done").exists():
+        return folder
+    from tiny_role_model import train
+
+    train(folder, [talk.messages for talk in (*conversations(odd=False), *conversations(odd=True))])
+    (folder / "done").touch()
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", choices=["starter", "tiny"])
+    parser.add_argument("part", choices=["kl", "spe", "search", "oracle", "table"])
+    parser.add_argument("--work", type=Path, default=Path("imatrix-bench"))
+    parser.add_argument("--data", type=Path, help="RoleBench's role_specific test.jsonl")
+    parser.add_argument("--llama-imatrix", type=Path, help="built from llama.cpp's source")
+    given = parser.parse_args()
+    os.environ.setdefault("ROLEKIT_HOME", str((given.work / "home").resolve()))
+    folder = given.work.resolve() / given.model
+    folder.mkdir(parents=True, exist_ok=True)
+    base = starter() if given.model == "starter" else tiny_folder(folder / "hf")
+    bench = Bench(given.model, folder, base)
+    match given.part:
+        case "kl":
+            measure_kl(bench)
+        case "table":
+            table(bench)
+        case "search":
+            measure_search(bench)
+        case "spe":
+            measure_spe(bench, given.data)
+        case "oracle":
+            measure_oracle(bench, given.llama_imatrix)
+
+
+if __name__ == "__main__":
+    main()
