@@ -21,6 +21,7 @@ from rolekit.convert.plan import ModelPlan
 from rolekit.convert.quantize import GgmlQuantizer
 from rolekit.convert.source import Float32, TensorSource
 from rolekit.convert.type_plan import read_plan
+from rolekit.convert.vocabulary.tokens import is_tokenizing_name
 from rolekit.text import one_line
 
 _QUANTIZATION_VERSION = 2
@@ -32,14 +33,12 @@ def convert(
     *,
     imatrix: Mapping[str, Float32] | None = None,
     overrides: Sequence[Override] = (),
-    strict_tokenizer: bool = True,
     progress: Progress | None = None,
 ) -> Produced:
     """Carry out a job; the files lie at their .part names until `rolekit.convert.output.publish`.
 
     imatrix: importance by GGUF tensor name, else the job's file. overrides: types by tensor, which win over the mix,
     else the job's plan.
-    strict_tokenizer: off, a vocabulary that llama.cpp splits otherwise than the model is written, with a warning.
     The same job run again goes on where the last run stopped, tensor by tensor.
     Raises RolekitError for anything wrong with the base, the adapter, the tokenizer, the weights or the disk.
     """
@@ -52,7 +51,7 @@ def convert(
         source = merged(base, job)
         plan = base.plan(source)
         choices = mix.choices(plan)
-        metadata, notes = base.metadata(plan, strict=strict_tokenizer)
+        metadata, notes = base.metadata(plan, strict=job.strict_tokenizer)
         files = lay_out(
             job.out,
             _complete(metadata, job, mix),
@@ -79,11 +78,11 @@ def merged(base: Base, job: Job) -> TensorSource:
 
 
 def _complete(metadata: Mapping[str, MetaValue], job: Job, mix: Mix) -> dict[str, MetaValue]:
-    """The metadata with the job's own keys. The name stays where llama.cpp strips blanks by it (Phi 3)."""
+    """The metadata with the job's own keys; but for a name by which llama.cpp would tokenize otherwise."""
     keys = {**metadata, **job.metadata}
-    name = metadata.get("general.name")
-    if isinstance(name, str) and "phi-3" in name.lower():
-        keys["general.name"] = name
+    proved, wanted = metadata.get("general.name"), job.metadata.get("general.name")
+    if isinstance(proved, str) and (is_tokenizing_name(proved) or is_tokenizing_name(str(wanted))):
+        keys["general.name"] = proved
     return {
         **keys,
         "general.quantization_version": _QUANTIZATION_VERSION,

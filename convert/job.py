@@ -31,6 +31,8 @@ class Job:
     chunk_bytes: int = CHUNK_BYTES
     threads: int = 0
     """0 means the physical cores this process may use."""
+    strict_tokenizer: bool = True
+    """Whether a vocabulary that llama.cpp splits otherwise than the model's tokenizer is an error, and not a warning."""
     metadata: Mapping[str, str | int] = field(default_factory=dict)
     """GGUF keys to add, a text or a uint32 each: where the model comes from (rolekit.convert.provenance)."""
 

@@ -55,8 +55,8 @@ def space_drafts(
     """
     tokens = {**plain, **{token.id: added_token(token) for token in added}}
     entries, notes = fitted(tokens, rows)
-    ending = " phi-3" if any(token.rstrip for token in added) else ""
-    base = Draft("llama", "default", entries, name_ending=ending, notes=tuple(notes))
+    strips = any(token.rstrip for token in added)
+    base = Draft("llama", "default", entries, strips_blanks=strips, notes=tuple(notes))
     yield replace(base, space_prefix=prefix != "never")
     if prefix == "unless_blank":
         yield replace(base, space_prefix=True, no_leading_blank=True, notes=(*notes, _ONE_MORE_BLANK))

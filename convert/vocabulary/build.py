@@ -73,10 +73,7 @@ def build_vocabulary(
 
 
 def _keys(keys: Mapping[str, MetaValue], draft: Draft, ending: _Ending) -> dict[str, MetaValue]:
-    name = str(keys.get("general.name", ""))
-    if draft.name_ending and not any(word in name.lower() for word in ("phi-3", "phi3")):
-        name += draft.name_ending
-    return {"general.name": name, **draft.metadata(), **ending.keys}
+    return {"general.name": draft.name(str(keys.get("general.name", ""))), **draft.metadata(), **ending.keys}
 
 
 def _finished(

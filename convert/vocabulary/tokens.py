@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -11,6 +12,15 @@ import numpy as np
 from rolekit.convert.metadata import MetaValue
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
+
+_PHI_3 = re.compile("phi-?3", re.IGNORECASE)
+_MODERN_BERT = re.compile("modern-bert", re.IGNORECASE)
+"""Names that change how llama.cpp tokenizes, or keep it from loading another model's vocabulary."""
+
+
+def is_tokenizing_name(name: str) -> bool:
+    """Whether llama.cpp treats a vocabulary otherwise because its model has this name."""
+    return bool(_PHI_3.search(name) or _MODERN_BERT.search(name))
 
 
 class TokenType(IntEnum):
@@ -49,9 +59,15 @@ class Draft:
     """Whether it can only be right for text behind a control token, as in every chat."""
     no_leading_blank: bool = False
     """Whether it can only be right for text that does not begin with a space."""
-    name_ending: str = ""
-    """What the model's name has to end with: llama.cpp strips blanks behind control tokens by the name `phi-3`."""
+    strips_blanks: bool = False
+    """Whether blanks behind control tokens are dropped, which llama.cpp does for models whose name says `phi-3`."""
     notes: tuple[str, ...] = field(default=())
+
+    def name(self, name: str) -> str:
+        """The model's name, changed where llama.cpp would read something else into it, or has to."""
+        if self.strips_blanks:
+            return name if _PHI_3.search(name) else f"{name} phi-3"
+        return _PHI_3.sub("Phi 3", _MODERN_BERT.sub("Modern BERT", name))
 
     def metadata(self) -> dict[str, MetaValue]:
         """The tokenizer.ggml keys."""

@@ -91,6 +91,13 @@ def convert_file(
     threads: Annotated[
         int, typer.Option("--threads", min=0, help="0 means all cores this process may use.")
     ] = 0,
+    allow_differences: Annotated[
+        bool,
+        typer.Option(
+            "--allow-tokenizer-differences",
+            help="Write the file although llama.cpp splits some texts otherwise than the model's tokenizer.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Merge, convert and quantize in one pass, then prove the file against what was trained.
@@ -114,6 +121,7 @@ def convert_file(
         plan=plan,
         split_bytes=_bytes(split),
         threads=threads,
+        strict_tokenizer=not allow_differences,
         metadata=origin.metadata(),
     )
     if imatrix == "auto":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import warnings
 from collections.abc import Callable
@@ -138,3 +139,99 @@ def make_adapter() -> MakeModel:
         return folder
 
     return make
+
+
+COMMON: dict[str, Any] = {
+    "vocab_size": 768,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.2,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+HEADS = {"head_dim": 16}
+GEMMA = {**HEADS, "query_pre_attn_scalar": 16, "sliding_window": 8}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0 + 0.1 * i for i in range(8)],
+    "long_factor": [2.0 + 0.5 * i for i in range(8)],
+    "original_max_position_embeddings": 256,
+}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {}),
+    "llama-tied": ("Llama", {"tie_word_embeddings": True}),
+    "llama-biases": ("Llama", {"attention_bias": True, "mlp_bias": True}),
+    "llama-wide-heads": ("Llama", {"head_dim": 32}),
+    "llama-linear": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}}),
+    "llama3": ("Llama", {"rope_parameters": LLAMA3}),
+    "mistral": ("Mistral", {"sliding_window": 4096, **HEADS}),
+    "qwen2": ("Qwen2", {"tie_word_embeddings": True}),
+    "qwen2-yarn": (
+        "Qwen2",
+        {
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 128,
+                "rope_theta": 1e4,
+            }
+        },
+    ),
+    "qwen3": ("Qwen3", {"head_dim": 32}),
+    "gemma2": ("Gemma2", GEMMA),
+    "gemma3": ("Gemma3", {**GEMMA, "num_hidden_layers": 7}),
+    "gemma3-other-pattern": (
+        "Gemma3",
+        {**GEMMA, "layer_types": ["full_attention", "sliding_attention"] * 2, "num_hidden_layers": 4},
+    ),
+    "phi3": ("Phi3", {}),
+    "phi3-longrope": ("Phi3", {"rope_parameters": LONG}),
+    "glm": ("Glm", {**HEADS, "attention_bias": True}),
+    "glm4": ("Glm4", {**HEADS, "attention_bias": True}),
+    "smollm3": ("SmolLM3", {"num_hidden_layers": 5}),
+}
+
+
+def _saved(name: str, folder: Path, tokenizer: Path) -> Any:
+    import torch
+    import transformers
+
+    kind, changes = CASES[name]
+    text = "Text" if kind == "Gemma3" else ""
+    config = getattr(transformers, f"{kind}{text}Config")(**{**COMMON, **changes})
+    torch.manual_seed(3)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).float().eval()
+    with torch.no_grad():
+        for _, weight in model.named_parameters():
+            if weight.ndim == 1:  # norms of one and biases of zero would hide a mistake
+                weight.add_(torch.randn_like(weight) * 0.2)
+    model.save_pretrained(str(folder), max_shard_size="100KB")
+    for file in tokenizer.iterdir():
+        shutil.copy(file, folder)
+    return model
+
+
+@pytest.fixture(scope="session")
+def save_case() -> Callable[[str, Path, Path], Any]:
+    """save_case(name, folder, tokenizer_folder): saves the random model of one of CASES; the model, in fp32."""
+    return _saved
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `case` once for each of CASES."""
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", CASES)

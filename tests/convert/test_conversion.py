@@ -191,6 +191,43 @@ def test_a_gguf_base_is_passed_or_quantized_anew(llama: Path, converted: Path, t
     assert "second time" in produced.warnings[0]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # peft, about embeddings
+def test_an_adapter_finds_its_tensors_in_a_gguf_too(
+    llama: Path, make_adapter: MakeModel, tmp_path: Path
+) -> None:
+    adapter = make_adapter(
+        llama, tmp_path / "adapter", target_modules=["q_proj", "k_proj", "down_proj", "lm_head"]
+    )
+    full = done(Job(llama, tmp_path / "f32.gguf", type_name="F32"))
+    of_folder = GgufSource(done(Job(llama, tmp_path / "a.gguf", adapter=adapter, type_name="F32")))
+    of_gguf = GgufSource(done(Job(full, tmp_path / "b.gguf", adapter=adapter, type_name="F32")))
+    plain = GgufSource(full)
+    for name in of_folder.names():
+        rows = span(0, of_folder.shape(name)[0])
+        assert np.array_equal(of_folder.raw_rows(name, rows), of_gguf.raw_rows(name, rows)), name
+        same = np.array_equal(of_folder.raw_rows(name, rows), plain.raw_rows(name, rows))
+        assert same is not any(part in name for part in ("attn_q", "attn_k", "ffn_down", "output.weight")), (
+            name
+        )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # peft, about embeddings
+def test_a_tied_output_that_an_adapter_changes_becomes_its_own(
+    make_llama: MakeModel, make_adapter: MakeModel, tmp_path: Path
+) -> None:
+    tied = make_llama(tmp_path / "tied", tie_word_embeddings=True)
+    adapter = make_adapter(tied, tmp_path / "adapter", target_modules=["lm_head"])
+    full = done(Job(tied, tmp_path / "f32.gguf", type_name="F32"))
+    for number, base in enumerate((tied, full)):
+        out = GgufSource(done(Job(base, tmp_path / f"{number}.gguf", adapter=adapter, type_name="F32")))
+        rows = span(0, 768)
+        assert "output.weight" in out.names()
+        assert not np.array_equal(out.rows("output.weight", rows), out.rows("token_embd.weight", rows))
+        assert np.array_equal(
+            out.rows("token_embd.weight", rows), GgufSource(full).rows("token_embd.weight", rows)
+        )
+
+
 @pytest.mark.model
 def test_the_starter_is_passed_on_byte_by_byte(starter_path: Path, tmp_path: Path) -> None:
     before = GgufSource(starter_path)

@@ -208,6 +208,12 @@ def test_blanks_behind_control_tokens_are_stripped_where_phi_3_does(tmp_path: Pa
     assert vocabulary.different == 0
 
 
+def test_a_name_that_llama_cpp_reads_too_much_into_is_changed(tmp_path: Path) -> None:
+    folder = open_folder(written(tmp_path, byte_level("gpt-2")))
+    keys = {**KEYS, "general.name": "my-Phi3-for-llama"}
+    assert build_vocabulary(folder, "llama", 700, keys).metadata["general.name"] == "my-Phi 3-for-llama"
+
+
 def test_every_end_of_a_reply_stops_llama_cpp(tmp_path: Path) -> None:
     tokenizer = byte_level("gpt-2")
     tokenizer.add_special_tokens(["<|user|>", "<|observation|>", "<|third|>"])
