@@ -11,7 +11,7 @@ from rolekit.convert.architectures.config import Config
 from rolekit.convert.architectures.registry import architecture_of
 from rolekit.convert.delta import MergedSource
 from rolekit.convert.metadata import MetaValue
-from rolekit.convert.model_folder import ModelFolder, open_folder
+from rolekit.convert.model_folder import ModelFolder, open_folder, with_tokenizer_of
 from rolekit.convert.plan import ModelPlan
 from rolekit.convert.safetensors_files import open_safetensors
 from rolekit.convert.source import TensorSource
@@ -41,11 +41,12 @@ class Base(Protocol):
         """The output of converting source: this base's weights, or these with an adapter merged."""
 
     def metadata(
-        self, plan: ModelPlan, *, strict: bool = True
+        self, plan: ModelPlan, *, strict: bool = True, adapter: Path | None = None
     ) -> tuple[dict[str, MetaValue], tuple[str, ...]]:
         """All metadata but the file type (general.*, the architecture's, the tokenizer's), and notes for the user.
 
         strict: whether a tokenizer that llama.cpp cannot reproduce exactly is an error, and not a note.
+        adapter: a folder whose own tokenizer, if it has one, takes the place of the base's.
         Raises RolekitError when the tokenizer cannot be reproduced exactly.
         """
 
@@ -95,7 +96,7 @@ class FolderBase:
         return self._architecture.plan(config, source)
 
     def metadata(
-        self, plan: ModelPlan, *, strict: bool = True
+        self, plan: ModelPlan, *, strict: bool = True, adapter: Path | None = None
     ) -> tuple[dict[str, MetaValue], tuple[str, ...]]:
         """General keys, hyperparameters, and the proved vocabulary; what is to be said about it."""
         embedding = plan.tensor("token_embd.weight")
@@ -107,7 +108,8 @@ class FolderBase:
             "general.name": self.name,
         }
         keys = {**general, **plan.metadata}
-        vocabulary = build_vocabulary(self.folder, plan.arch, embedding.rows, keys, strict=strict)
+        folder = with_tokenizer_of(self.folder, adapter) if adapter else self.folder
+        vocabulary = build_vocabulary(folder, plan.arch, embedding.rows, keys, strict=strict)
         return {**keys, **vocabulary.metadata}, vocabulary.notes
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ def convert(
         source = merged(base, job)
         plan = base.plan(source)
         choices = mix.choices(plan)
-        metadata, notes = base.metadata(plan, strict=job.strict_tokenizer)
+        metadata, notes = base.metadata(plan, strict=job.strict_tokenizer, adapter=job.adapter)
         files = lay_out(
             job.out,
             _complete(metadata, job, mix),

@@ -65,7 +65,7 @@ class GgufBase:
         return ModelPlan(self.arch, self._gguf.metadata(), tuple(tensors))
 
     def metadata(
-        self, plan: ModelPlan, *, strict: bool = True
+        self, plan: ModelPlan, *, strict: bool = True, adapter: Path | None = None
     ) -> tuple[dict[str, MetaValue], tuple[str, ...]]:
         """The base's own, byte for byte, but for what only the new file knows."""
         kept: dict[str, MetaValue] = {}

@@ -54,6 +54,20 @@ def open_folder(path: Path) -> ModelFolder:
     )
 
 
+def with_tokenizer_of(folder: ModelFolder, adapter: Path) -> ModelFolder:
+    """The folder with the tokenizer that was saved beside an adapter, which knows the tokens added in training.
+
+    Where the adapter has none the folder stays as it is; a chat template that it lacks is the folder's.
+    """
+    if not (adapter / "tokenizer.json").is_file():
+        return folder
+    settings = {**folder.tokenizer_config, **read_json(adapter / "tokenizer_config.json")}
+    template = folder.file("chat_template.jinja")
+    if template is not None and "chat_template" not in read_json(adapter / "tokenizer_config.json"):
+        settings["chat_template"] = template.read_text(encoding="utf-8", errors="replace")
+    return ModelFolder(adapter, folder.config, folder.generation_config, settings)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The table in a JSON file; empty when there is no such file.
 

@@ -17,9 +17,14 @@ from rolekit.convert.reference import Dequantized, HuggingFace, Reference
 from rolekit.convert.verify import CONTEXT_TOKENS, OpenReference
 
 
-def reference_source(base: Path) -> Path | None:
-    """The folder whose tokenizer and template count; None where the base is a GGUF, which has them built in."""
-    return base if base.is_dir() else None
+def reference_source(base: Path, adapter: Path | None = None) -> Path | None:
+    """The folder whose tokenizer and template count; None where the base is a GGUF, which has them built in.
+
+    A tokenizer that was saved beside the adapter is the one that was trained with.
+    """
+    if not base.is_dir():
+        return None
+    return adapter if adapter and (adapter / "tokenizer.json").is_file() else base
 
 
 def open_reference(job: Job) -> OpenReference:

@@ -196,7 +196,7 @@ def _prove(job: Job, produced: Produced, wanted: Demands) -> Proof:
         try:
             proof = verify(
                 Candidate(produced.parts[0], type_name=job.type_name),
-                reference_source(job.base),
+                reference_source(job.base, job.adapter),
                 open_reference(job),
                 wanted,
                 report,

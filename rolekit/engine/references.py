@@ -153,7 +153,7 @@ def _folder(path: Path) -> RolekitError:
     if any(path.glob("*.safetensors")) or (path / "config.json").is_file():
         return RolekitError(
             f"{path} is a Hugging Face folder, which has to be converted before it can chat.",
-            "Make a .gguf of it (llama.cpp's convert_hf_to_gguf.py does), and name that file.",
+            f"Make a .gguf of it, and name that file: rolekit convert {path} --out FILE.gguf",
         )
     return RolekitError(f"{path} is a folder without a model.", "Name a .gguf file.")
 

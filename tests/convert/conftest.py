@@ -232,6 +232,6 @@ def save_case() -> Callable[[str, Path, Path], Any]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `case` once for each of CASES."""
-    if "case" in metafunc.fixturenames:
-        metafunc.parametrize("case", CASES)
+    """Run a test that asks for `model_case` once for each of CASES."""
+    if "model_case" in metafunc.fixturenames:
+        metafunc.parametrize("model_case", CASES)

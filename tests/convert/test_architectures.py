@@ -31,9 +31,9 @@ def logits_of(model: Any, ids: list[int]) -> Any:
 
 
 def test_logits_are_those_of_transformers(
-    case: str, tmp_path: Path, bpe_files: Path, save_case: Callable[..., Any]
+    model_case: str, tmp_path: Path, bpe_files: Path, save_case: Callable[..., Any]
 ) -> None:
-    model = save_case(case, tmp_path / "model", bpe_files)
+    model = save_case(model_case, tmp_path / "model", bpe_files)
     out = tmp_path / "model.gguf"
     produced = convert(Job(tmp_path / "model", out, type_name="F32", threads=2))
     publish(produced.parts, produced.targets)

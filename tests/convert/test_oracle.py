@@ -71,7 +71,9 @@ def test_tensors_and_metadata_are_llama_cpps(name: str, theirs: dict[str, Path],
     mine, other = read_header(ours_path).metadata, oracle.header.metadata
     said_by_us_alone = {key for key in mine if key not in other}
     assert said_by_us_alone <= {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.add_eos_token"} | {
-        key for key in mine if key.endswith((".vocab_size", "_token_id", "add_bos_token", "rope.scaling.type"))
+        key
+        for key in mine
+        if key.endswith((".vocab_size", "_token_id", "add_bos_token", "rope.scaling.type"))
     }
     missing = {key for key in other if key not in mine and not key.startswith("general.")}
     assert not missing
