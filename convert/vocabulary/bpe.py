@@ -24,7 +24,7 @@ _NO_FIRST_BLANK = (
 def byte_level_drafts(data: TokenizerJson, arch: str, rows: int) -> Iterator[Draft]:
     """GPT-2's kind of vocabulary under each of llama.cpp's rules."""
     tokens = {number: Token(text) for text, number in data.vocab.items()}
-    tokens |= {token.id: added_token(token) for token in data.added}
+    tokens |= {token.id: added_token(token, spelled_with_spaces=False) for token in data.added}
     entries, notes = fitted(tokens, rows)
     merges = tuple(f"{left} {right}" for left, right in data.merges)
     for name in pre_tokenizers.names(data, arch):
@@ -77,11 +77,12 @@ def prefix_rule(data: TokenizerJson) -> str:
     return "never"
 
 
-def added_token(token: AddedToken) -> Token:
-    """An added token; one that is plain text is spelled as text has it, with spaces."""
+def added_token(token: AddedToken, *, spelled_with_spaces: bool = True) -> Token:
+    """An added token; SentencePiece's are looked for before spaces are replaced, so they are spelled with spaces."""
     if token.special or looks_special(token.text):
         return Token(token.text, TokenType.CONTROL, ADDED_SCORE)
-    return Token(token.text.replace(_SPACE, " "), TokenType.USER_DEFINED, ADDED_SCORE)
+    text = token.text.replace(_SPACE, " ") if spelled_with_spaces else token.text
+    return Token(text, TokenType.USER_DEFINED, ADDED_SCORE)
 
 
 def _piece(text: str, score: float, data: TokenizerJson) -> Token:

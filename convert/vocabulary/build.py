@@ -55,7 +55,8 @@ def build_vocabulary(
     reference = FastReference(data) if data else _sentencepiece(folder, arch, added)
     special = [token.text for token in added if token.special and token.id < rows and token.text]
     composed = data is not None and any(step.get("type") == "NFC" for step in data.normalizers)
-    texts = probe_texts(reference, special, composed=composed)
+    words = [token.text for token in added if not token.special and token.id < rows and token.text]
+    texts = probe_texts(reference, special, words, composed=composed)
     verdicts, endings = list[Verdict](), list[_Ending]()
     for draft in _drafts(folder, data, arch, rows, added):
         endings.append(_Ending.of(folder, draft, reference))

@@ -49,14 +49,17 @@ class ProbeText:
     """Whether it, or a stretch of it behind a special token, begins with a space."""
 
 
-def probe_texts(reference: Reference, special: Sequence[str], *, composed: bool) -> tuple[ProbeText, ...]:
+def probe_texts(
+    reference: Reference, special: Sequence[str], words: Sequence[str], *, composed: bool
+) -> tuple[ProbeText, ...]:
     """Every text to compare.
 
-    special: the special tokens to put between. composed: the tokenizer brings text into NFC first, which llama.cpp
+    special: the special tokens to put between. words: other added tokens. composed: the tokenizer brings text into NFC first, which llama.cpp
     leaves to its user; so are the texts.
     """
-    if len(special) > _MOST_SPECIAL:
-        special = [*special[: _MOST_SPECIAL // 2], *special[-_MOST_SPECIAL // 2 :]]
+    special = _some(special)
+    # The letter that stands for a space is no text that anybody writes.
+    within = [f"x{word}y {word}." for word in _some([word for word in words if "\u2581" not in word])]
     blank = re.compile("|".join([r"\A ", *(f"{re.escape(token)} " for token in special)]))
 
     def tried(text: str, behind_control: bool) -> ProbeText:
@@ -64,8 +67,14 @@ def probe_texts(reference: Reference, special: Sequence[str], *, composed: bool)
         ids = tuple(reference.encode(text))
         return ProbeText(text, ids, behind_control, blank.search(text) is not None)
 
-    plain = [tried(text, False) for text in plain_texts()]
+    plain = [tried(text, False) for text in (*plain_texts(), *within)]
     return (*plain, *(tried(text, True) for text in chat_texts(special)))
+
+
+def _some(tokens: Sequence[str]) -> Sequence[str]:
+    if len(tokens) <= _MOST_SPECIAL:
+        return tokens
+    return [*tokens[: _MOST_SPECIAL // 2], *tokens[-_MOST_SPECIAL // 2 :]]
 
 
 def judge(
