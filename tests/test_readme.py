@@ -1,11 +1,12 @@
 """Every command that README shows is run here.
 
-But for the two that .ci/run runs itself, and those that fetch from the hub, which tests/engine/test_download.py runs
-against its own server.
+But for the two that .ci/run runs itself, and those that fetch from the hub, which tests/engine/test_download.py and
+tests/rolebench/test_fetching.py run against their own servers.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -35,10 +36,32 @@ def opens_a_screen(command: str) -> bool:
     )
 
 
+def fetches(command: str) -> bool:
+    return "hf:" in command or "data pull" in command
+
+
 @pytest.fixture(scope="module")
 def tour_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One home for the whole tour: its later commands look for what the earlier ones said."""
-    return tmp_path_factory.mktemp("tour")
+    """One home for the whole tour: its later commands look for what the earlier ones made.
+
+    In place of what `data pull` fetches it has a few rows of our own.
+    """
+    home = tmp_path_factory.mktemp("tour")
+    rows = [
+        {
+            "role": role,
+            "question": f"{role}, what of {thing}?",
+            "generated": ["I know it well."],
+            "type": "script_based",
+        }
+        for role in ("Sherlock Holmes", "Captain Nemo")
+        for thing in ("tea", "the sea")
+    ]
+    folder = home / "data" / "rolebench" / "rolebench-eng" / "role_specific"
+    folder.mkdir(parents=True)
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (home / "desk").mkdir()
+    return home
 
 
 def shell(command: str) -> str:
@@ -56,14 +79,19 @@ def test_ci_runs_the_two_commands_that_are_left_out_here() -> None:
 @pytest.mark.model
 @pytest.mark.usefixtures("starter_path")
 @pytest.mark.parametrize(
-    "command", [line for line in commands() if "hf:" not in line and not opens_a_screen(line)]
+    "command",
+    [line for line in commands() if not fetches(line) and not opens_a_screen(line)],
 )
-def test_a_command_of_the_tour_works(
-    command: str, tour_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_of_the_tour_works(command: str, tour_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLEKIT_HOME", str(tour_home))
     result = subprocess.run(
-        shell(command), shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        shell(command),
+        shell=True,
+        cwd=tour_home / "desk",
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()

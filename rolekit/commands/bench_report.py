@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rolekit.commands.bench_score import Data, Raw, ScorerOption, load, tell_faults
+from rolekit.commands.convert_progress import advise
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded, write_text
 from rolekit.text import one_line
@@ -76,7 +76,7 @@ def report(
 
         print_report(made, comparison)
     for file in files:
-        _advise(f"written: {one_line(str(file), 300)}")
+        advise(f"written: {one_line(str(file), 300)}")
 
 
 def compare(
@@ -106,7 +106,7 @@ def compare(
         title = f"RoleBench: {Path(first).name} and {Path(second).name}"
         page = comparison_page(title, found[0]).encode("utf-8", "replace").decode()
         write_text(expanded(html), page)
-        _advise(f"written: {one_line(html, 300)}")
+        advise(f"written: {one_line(html, 300)}")
     for comparison in found:
         if as_json:
             print(json.dumps(comparison_json(comparison), ensure_ascii=False))
@@ -124,7 +124,3 @@ def _scored(path: Path, data: str | None, raw: str | None, scorer: str) -> Scori
     tell_faults(reading, saved)
     name, _, stemmer = scorer.partition("+")
     return score_files(reading, saved, [open_scorer(name, bool(stemmer))])[0]
-
-
-def _advise(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rolekit.commands.convert_progress import advise, progress
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded
 from rolekit.text import count, one_line
@@ -70,12 +70,14 @@ def score(
     path = expanded(answers)
     reading, saved = load(path, data, raw)
     tell_faults(reading, saved)
-    rows = [summary(scoring, reading, saved) for scoring in score_files(reading, saved, scorers)]
+    with progress() as told:
+        scorings = score_files(reading, saved, scorers, told)
+    rows = [summary(scoring, reading, saved) for scoring in scorings]
     if is_run(path) and not data:
         run = open_run(path)
         save_scores(run, rows)
         if not run.finished:
-            _advise("The run is not finished: these are the answers so far.")
+            advise("The run is not finished: these are the answers so far.")
     for row in rows:
         if as_json:
             print(json.dumps(row, ensure_ascii=False))
@@ -112,7 +114,7 @@ def load(path: Path, data: str | None, raw: str | None) -> tuple[Reading, Answer
     if raw:
         from rolekit.rolebench.raw import with_raw_references
 
-        reading = with_raw_references(reading, expanded(raw), _advise)
+        reading = with_raw_references(reading, expanded(raw), advise)
     return reading, saved
 
 
@@ -120,10 +122,6 @@ def tell_faults(reading: Reading, saved: AnswerReading, shown: int = 10) -> None
     """Name on stderr the rows that could not be used, the first of them in full."""
     faults: list[Any] = [*reading.faults, *saved.faults]
     for fault in faults[:shown]:
-        _advise(f"left out: {one_line(str(fault), 200)}")
+        advise(f"left out: {one_line(str(fault), 200)}")
     if len(faults) > shown:
-        _advise(f"left out: {count(len(faults) - shown)} more bad rows")
-
-
-def _advise(text: str) -> None:
-    print(text, file=sys.stderr)
+        advise(f"left out: {count(len(faults) - shown)} more bad rows")

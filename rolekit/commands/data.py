@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
+from rolekit.commands.convert_progress import advise
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded
 from rolekit.text import count, one_line, sanitize
@@ -48,12 +48,12 @@ def pull(
             f"There is no data set {name!r} to fetch.", "Only rolebench: rolekit data pull rolebench"
         )
     if source:
-        folder = copy_rolebench(expanded(source), _advise)
+        folder = copy_rolebench(expanded(source), advise)
     else:
         with shown_progress() as report:
-            folder = pull_rolebench(report, lambda text: _advise(f"Fetching {text}"))
+            folder = pull_rolebench(report, lambda text: advise(f"Fetching {text}"))
     print(folder)
-    _advise("Look it over: rolekit data check rolebench")
+    advise("Look it over: rolekit data check rolebench")
 
 
 @app.command()
@@ -110,7 +110,7 @@ def clean(
         return
     print(target)
     for what, number in counts.items():
-        _advise(f"{what.replace('_', ' ')}: {count(number)}")
+        advise(f"{what.replace('_', ' ')}: {count(number)}")
 
 
 @app.command()
@@ -171,7 +171,7 @@ def sample(
     chosen = choose(records, per_role, salt)
     width = expected_half_width(chosen)
     number_of_roles = len({record.role for record in chosen})
-    _advise(
+    advise(
         f"{count(len(chosen))} questions, {count(number_of_roles)} roles:"
         f" expect a 95 % interval of about ±{width:.4f} in standard F1"
     )
@@ -209,12 +209,8 @@ def _only(records: tuple[Any, ...], roles: list[str]) -> tuple[Any, ...]:
 
 def _tell_bad(faults: int) -> None:
     if faults:
-        _advise(f"left out: {count(faults)} bad rows; `rolekit data check` shows them")
+        advise(f"left out: {count(faults)} bad rows; `rolekit data check` shows them")
 
 
 def _print_json(row: dict[str, Any]) -> None:
     print(json.dumps(row, ensure_ascii=False))
-
-
-def _advise(text: str) -> None:
-    print(sanitize(text), file=sys.stderr)

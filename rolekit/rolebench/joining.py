@@ -33,11 +33,11 @@ class Joined:
 def join(records: Sequence[Record], answers: Iterable[Answer]) -> Joined:
     """Give each record its answer.
 
-    An answer that names a kind goes to records of that kind only. Several answers to the same question go to its
+    An answer that names a kind goes to records of that kind, where its question is asked in that kind. Several answers to the same question go to its
     records one after another, and the last one serves those that are left.
     """
     everything = tuple(answers)
-    exact, stripped = _Shelf(everything, _key), _Shelf(everything, _stripped)
+    exact, stripped = _Shelf(records, everything, _key), _Shelf(records, everything, _stripped)
     found: dict[int, Answer] = {}
     used: set[int] = set()
     for shelf in (exact, stripped):
@@ -69,9 +69,15 @@ def _stripped(item: Record | Answer) -> tuple[str, str]:
 class _Shelf:
     """Answers by key; take gives the next one for a record, and the last one again and again."""
 
-    def __init__(self, answers: Sequence[Answer], key: Callable[[Record | Answer], tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        answers: Sequence[Answer],
+        key: Callable[[Record | Answer], tuple[str, str]],
+    ) -> None:
         self._key = key
         self._answers = answers
+        self._asked = {(key(record), record.kind) for record in records}
         self._places: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for index in reversed(range(len(answers))):
             self._places[key(answers[index])].append(index)
@@ -79,9 +85,14 @@ class _Shelf:
     def take(self, record: Record) -> int | None:
         """The index of the record's answer; None where there is none."""
         places = self._places.get(self._key(record), [])
-        fitting = [index for index in places if self._answers[index].kind in ("", record.kind)]
+        fitting = [index for index in places if self._fits(self._answers[index], record)]
         if not fitting:
             return None
         if len(fitting) > 1:
             places.remove(fitting[-1])
         return fitting[-1]
+
+    def _fits(self, answer: Answer, record: Record) -> bool:
+        # The data may not know the kind that the answer names: then the question alone decides.
+        same = answer.kind in ("", record.kind)
+        return same or (self._key(answer), answer.kind) not in self._asked

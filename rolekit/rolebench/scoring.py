@@ -22,6 +22,7 @@ from rolekit.rolebench.tokens import words
 
 Metric = Literal["CUS", "RAW", "SPE"]
 METRICS: tuple[Metric, ...] = ("CUS", "RAW", "SPE")
+_REPORT_EVERY = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def score_answers(
 ) -> Scoring:
     """Every answer's value under every metric that its record has references for.
 
-    report is told how many records are done, of how many.
+    report is told now and then how many records are done, of how many.
     """
     joined = join(records, answers)
     items: list[Item] = []
@@ -101,7 +102,8 @@ def score_answers(
             items += found
             unreadable.update(lost)
             empty += not answer.text.strip()
-        report(done, len(joined.pairs))
+        if done % _REPORT_EVERY == 0 or done == len(joined.pairs):
+            report(done, len(joined.pairs))
     unscored: dict[str, str] = {
         metric: _why_none(metric, joined, unreadable[metric], scorer)
         for metric in METRICS

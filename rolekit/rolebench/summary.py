@@ -26,8 +26,14 @@ def score_files(
 ) -> list[Scoring]:
     """One scoring a scorer, of the same answers.
 
-    Raises RolekitError when no answer belongs to any record: then the two files are not about the same questions.
+    Raises RolekitError when no row is an answer, or no answer belongs to any record: then the two files are not about
+    the same questions.
     """
+    if not answers.answers:
+        shown = "\n".join(f"  {fault}" for fault in answers.faults[:20])
+        raise RolekitError(
+            "No row is an answer.", f'A row is {{"role", "question", "answer"}}. The faults:\n{shown}'
+        )
     found = []
     for scorer in scorers:
 
@@ -46,7 +52,12 @@ def score_files(
 
 
 def read_run(run: Run) -> tuple[Reading, AnswerReading]:
-    """What a run asked and what was answered so far."""
+    """What a run asked and what was answered so far.
+
+    Raises RolekitError when nothing was answered yet, or the files cannot be read.
+    """
+    if not run.answers_file.is_file():
+        raise RolekitError(f"{run.folder} has no answers yet.", "Go on with the same `rolekit bench run`.")
     reading = read_records(run.records_file)
     usable(reading, run.records_file)
     return reading, read_answers(run.answers_file)
@@ -84,6 +95,7 @@ def accounts(scoring: Scoring, reading: Reading, answers: AnswerReading) -> dict
         "joined_stripped": joined.stripped,
         "unanswered": scoring.asked - joined.answered,
         "empty_answers": scoring.empty,
+        "cut_off_answers": sum(a is not None and a.stop_reason == "length" for _, a in joined.pairs),
         "unreadable_references": sum(scoring.unreadable.values()),
         "answers_to_nothing": len(joined.unmatched),
         "answers_of_unknown_roles": sum(a.role in joined.unknown_roles for a in joined.unmatched),

@@ -14,6 +14,7 @@ _ACCOUNTS = {
     "joined_stripped": "answers found only after stripping blanks from role and question",
     "unanswered": "questions without an answer, not scored",
     "empty_answers": "empty answers, which count as 0",
+    "cut_off_answers": "answers cut off at the longest length allowed",
     "unreadable_references": "answers not scored because the scorer reads none of their references",
     "answers_to_nothing": "answers to nothing that the data asks",
     "answers_of_unknown_roles": "answers of roles that the data does not have",

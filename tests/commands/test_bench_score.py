@@ -26,7 +26,7 @@ ROWS = [
 ANSWERS = [
     {"role": "Ada", "question": "Who was your father?", "answer": "Lord Byron, the poet."},
     {"role": "Nemo", "question": "Where?", "answer": ""},
-    {"role": "Nemo", "question": "Name a colour.\n", "answer": "black"},
+    {"role": "Nemo", "question": "Name a colour.\n", "answer": "black", "stop_reason": "length"},
     {"role": "Zorro", "question": "Name a colour.", "answer": "Black."},
 ]
 
@@ -60,7 +60,7 @@ def test_json_is_the_contract(files: tuple[str, str]) -> None:
     assert 0 < row["length_ratio"] < 1
     assert row["accounts"]["joined_exactly"] == 2
     assert row["accounts"]["joined_stripped"] == 1
-    assert row["accounts"]["empty_answers"] == 1
+    assert row["accounts"]["empty_answers"] == row["accounts"]["cut_off_answers"] == 1
     assert row["accounts"]["answers_to_nothing"] == row["accounts"]["answers_of_unknown_roles"] == 1
 
 
@@ -118,6 +118,8 @@ def test_a_run_needs_nothing_else_and_keeps_its_scores(files: tuple[str, str], t
         (["{answers}", "--data", "{answers}"], "No row of "),
         (["{answers}", "--data", "{references}", "--scorer", "bleu"], "There is no scorer 'bleu'"),
         (["{folder}"], "is not a run folder"),
+        (["{page}", "--data", "{references}"], "No row is an answer."),
+        (["{new}"], "has no answers yet. Go on with the same `rolekit bench run`."),
         (["{answers}", "--data", "{references}", "--raw", "{references}"], ""),
         (["{answers}", "--data", "{other}"], "None of the 4 answers belongs to one of the 1 records (roles"),
         (
@@ -131,7 +133,16 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     other = tmp_path / "other.jsonl"
     write_rows(other, [{"role": "Zeus", "question": "Why?", "generated": ["Thunder."]}])
-    names = {"answers": files[0], "references": files[1], "folder": str(tmp_path), "other": str(other)}
+    (tmp_path / "page.jsonl").write_text("<html>\n", encoding="utf-8")
+    (make_run(tmp_path / "new", files[1]) / "answers.jsonl").unlink()
+    names = {
+        "page": str(tmp_path / "page.jsonl"),
+        "new": str(tmp_path / "new"),
+        "answers": files[0],
+        "references": files[1],
+        "folder": str(tmp_path),
+        "other": str(other),
+    }
     done = rolekit("bench", "score", *(word.format(**names) for word in words))
     assert done.returncode == (1 if sentence else 0)
     assert sentence in done.stderr
