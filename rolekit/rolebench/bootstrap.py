@@ -38,8 +38,10 @@ def interval(values: Sequence[float], roles: Sequence[str], seed: int = 0) -> In
     """The 95 % interval of the mean of values, resampled by role, then item.
 
     values and roles are parallel and not empty. With a single role only its items are drawn, so the interval says
-    nothing about other roles.
+    nothing about other roles. One value alone says nothing: its interval is all of 0 to 1.
     """
+    if len(values) < 2:
+        return Interval(0.0, 1.0)
     return interval_of(resampled_means(values, roles, sorted(set(roles)), seed))
 
 

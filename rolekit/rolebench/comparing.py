@@ -53,7 +53,7 @@ class Change:
     before: float
     after: float
     ci95: Interval
-    """Of the difference: resampled by role, then question, the two answers together."""
+    """Of the difference: resampled by role, then question, the two answers together; all of −1 to 1 for one pair."""
     better_share: float
     """Share of resamples in which the second is better."""
     answers: Tally
@@ -155,7 +155,7 @@ def _change(metric: Metric, pairs: Sequence[Pair]) -> Change:
         metric=metric,
         before=_mean([pair.before for pair in pairs]),
         after=_mean([pair.after for pair in pairs]),
-        ci95=interval_of(means),
+        ci95=interval_of(means) if len(pairs) > 1 else Interval(-1.0, 1.0),
         better_share=float((means > 0).mean()),
         answers=_tally(differences),
         roles=role_changes,

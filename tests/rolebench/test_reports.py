@@ -17,7 +17,7 @@ import pytest
 
 from rolekit.errors import RolekitError
 from rolekit.rolebench.answers import Answer, AnswerReading, read_answers
-from rolekit.rolebench.bootstrap import RESAMPLES, interval, resampled_means
+from rolekit.rolebench.bootstrap import RESAMPLES, Interval, interval, resampled_means
 from rolekit.rolebench.comparing import compare
 from rolekit.rolebench.joining import join
 from rolekit.rolebench.plots import MOST_POINTS, scatter
@@ -112,6 +112,15 @@ def test_a_comparison_finds_what_changed() -> None:
     assert len(found.most_changed) == 10
     assert comparison_json(found)["metrics"]["SPE"]["verdict"] == "better"
     assert compare(before, before).changes[0].verdict == "cannot be told"
+
+
+def test_a_single_answer_tells_nothing() -> None:
+    (record,) = some(1, 1)
+    before, after = scored([record], answered([record], "x")), scored([record], answered([record], "one two"))
+    assert interval([0.7], ["r"]) == Interval(0.0, 1.0)
+    (change,) = compare(before, after).changes
+    assert change.difference > 0
+    assert change.verdict == "cannot be told"
 
 
 def test_only_questions_that_both_answered_are_compared() -> None:
