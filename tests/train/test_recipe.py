@@ -91,7 +91,7 @@ def test_the_hash_says_what_decides_the_result() -> None:
     source = {"path": "/here/a.jsonl"}
     recipe = make_recipe({"data": {"sources": [source]}})
     moved = make_recipe({"data": {"sources": [{"path": "/there/a.jsonl"}]}}, ["run.save_every=5"])
-    other = make_recipe({"data": {"sources": [source]}}, ["optimiser.lr=1e-3"])
+    other = make_recipe({"data": {"sources": [source]}}, ["optimiser.lr=3e-3"])
     assert recipe.hash == moved.hash != other.hash
 
 
