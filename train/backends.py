@@ -46,7 +46,7 @@ def open_stepper(recipe: Recipe, base: Path, backend: Chosen) -> Stepper:
         from rolekit.train.gguf_folder import folder_of
         from rolekit.train.mlx_stepper import open_mlx
 
-        return open_mlx(recipe, base if base.is_dir() else folder_of(base))
+        return open_mlx(recipe, base if base.is_dir() else folder_of(base), base_name(recipe.base, base))
     from rolekit.train.torch_stepper import open_torch
 
     return open_torch(base, recipe, base_name(recipe.base, base))

@@ -16,6 +16,7 @@ from rolekit.train.lora_adapter import (
     LoraAdapter,
     LoraModule,
     in_order,
+    matching,
     number,
     read_config,
     refuse,
@@ -145,17 +146,8 @@ def _of_pattern(config: Mapping[str, Any], key: str, path: str, otherwise: float
     patterns = config.get(key) or {}
     if not isinstance(patterns, dict):
         raise RolekitError(f"{CONFIG_FILE} has a {key} that is no table.", "Copy the adapter again.")
-    for pattern in patterns:
-        try:
-            found = re.match(rf"(.*\.)?({pattern})$", path)
-        except re.error as error:
-            raise RolekitError(
-                f"{key} of {CONFIG_FILE} holds {one_line(pattern)!r}, which is no pattern ({error}).",
-                "Copy the adapter again.",
-            ) from error
-        if found:
-            return number(patterns, pattern, f"{key} of {CONFIG_FILE}")
-    return otherwise
+    values = {pattern: number(patterns, pattern, f"{key} of {CONFIG_FILE}") for pattern in patterns}
+    return matching(values, path, otherwise)
 
 
 def _alpha(rank: int, scale: float) -> tuple[float, float]:

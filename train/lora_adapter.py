@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import regex  # type: ignore[import-untyped, unused-ignore]
+
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
 from rolekit.train.tensors import Tensor
 
+_PATTERN_SECONDS = 1.0
 Format = Literal["peft", "mlx"]
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILES: dict[Format, str] = {"peft": "adapter_model.safetensors", "mlx": "adapters.safetensors"}
@@ -124,3 +127,21 @@ def refuse(folder: Path, reasons: list[str], package: str) -> None:
 def in_order(path: str) -> tuple[tuple[int, str], ...]:
     """A key that sorts layer 10 behind layer 9."""
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in path.split("."))
+
+
+def matching(patterns: Mapping[str, float], path: str, otherwise: float) -> float:
+    """What the first pattern that matches the end of a module path says, as in peft's rank_pattern.
+
+    Raises RolekitError for a pattern that is no regular expression, or takes for ever.
+    """
+    for pattern, value in patterns.items():
+        try:
+            found = regex.match(rf"(.*\.)?({pattern})$", path, timeout=_PATTERN_SECONDS)
+        except (regex.error, TimeoutError) as error:
+            raise RolekitError(
+                f"{one_line(pattern)!r} cannot be used as a pattern ({error}).",
+                "Correct the adapter's rank and alpha patterns.",
+            ) from error
+        if found:
+            return value
+    return otherwise

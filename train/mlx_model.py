@@ -12,6 +12,7 @@ import numpy as np
 
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
+from rolekit.train.lora_adapter import matching
 from rolekit.train.mlx_forward import TreeCache
 from rolekit.train.recipe import Lora
 
@@ -120,26 +121,6 @@ def add_lora(model: MlxModel, lora: Lora) -> dict[str, Any]:
         layers[path] = kind.from_base(linear, r=rank, dropout=lora.dropout, scale=scale)
     model.model.update_modules(tree_unflatten(list(layers.items())))
     return layers
-
-
-def matching(patterns: Mapping[str, float], path: str, otherwise: float) -> float:
-    """What the first pattern that matches the end of path says, as in peft.
-
-    Raises RolekitError for a pattern that is no regular expression.
-    """
-    import re
-
-    for pattern, value in patterns.items():
-        try:
-            found = re.match(rf"(.*\.)?({pattern})$", path)
-        except re.error as error:
-            raise RolekitError(
-                f"{one_line(pattern)!r} is no pattern ({error}).",
-                "Correct lora.rank_pattern or lora.alpha_pattern.",
-            ) from error
-        if found:
-            return value
-    return otherwise
 
 
 def _linears(model: MlxModel) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""`rolekit convert adapter`: a trained adapter as a GGUF file that is put on a model at run time."""
+"""`rolekit convert adapter`: a trained adapter as a GGUF file that is put on a model at run time, or for peft or mlx-lm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rolekit.commands.convert_format import Target, to_package
 from rolekit.commands.convert_verify import AsJson
 
 
@@ -23,13 +24,22 @@ def adapter(
         typer.Option(
             "--base",
             metavar="REF",
-            help="The model it was trained on: a folder, or a GGUF.",
+            help="The model it was trained on: a folder, or a GGUF. With --to peft or mlx: its name, if another.",
             show_default=False,
         ),
-    ],
+    ] = "",
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE.gguf", help="The file to write.", show_default=False)
-    ],
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FILE.gguf|DIR",
+            help="The file to write; with --to peft or mlx, the folder.",
+            show_default=False,
+        ),
+    ] = Path(),
+    to: Annotated[
+        Target, typer.Option("--to", help="gguf for chats, or the format of the other training package.")
+    ] = "gguf",
     role: Annotated[
         str,
         typer.Option(
@@ -40,8 +50,17 @@ def adapter(
 ) -> None:
     """Make a GGUF adapter: rolekit chat --adapter FILE.gguf puts it on the model, and takes it off, in no time.
 
-    LoRA only. DoRA, trained embeddings and whole modules have to be merged: rolekit convert BASE --adapter DIR.
+    With --to peft or --to mlx: the same adapter for the other package, exact, loadable by it as it is.
+    GGUF: LoRA only. DoRA, trained embeddings and whole modules have to be merged: rolekit convert BASE --adapter DIR.
     """
+    if not out.name:
+        raise typer.BadParameter("Name what to write with --out.")
+    if to != "gguf":
+        to_package(folder, to, out, base, as_json)
+        return
+    if not base:
+        raise typer.BadParameter("Name the model it was trained on with --base.")
+
     from rolekit.commands.convert_progress import advise
     from rolekit.convert.adapter_conversion import convert_adapter
     from rolekit.convert.bases import resolve_base
