@@ -72,11 +72,15 @@ class KlMeter:
                 raise RolekitError(
                     "The replies are too long to search with.", "Give shorter ones with --data."
                 )
+            held: tuple[int, ...] = ()
             for one in self._readings:
-                first, rows = one.reply - 1, list[Float32]()
-                position = 0
-                for block in evaluator.logits(one.ids[:-1]):
-                    rows.append(block[max(first - position, 0) :].copy())
+                read = one.ids[:-1]
+                # A role block is read once for all its replies.
+                known = min(common_length(held, read), one.reply - 1)
+                evaluator.cut(known)
+                held, position, rows = read, known, list[Float32]()
+                for block in evaluator.extend(read[known:]):
+                    rows.append(block[max(one.reply - 1 - position, 0) :].copy())
                     position += len(block)
                 yield np.concatenate(rows)
 
@@ -90,7 +94,8 @@ def log_probabilities(logits: Float32) -> Float32:
 
 
 def readings_of(model: Path, talks: Sequence[Conversation], most_tokens: int) -> list[Reading]:
-    """The conversations in the model's tokens, shortest first, as many as fit most_tokens together (at least one).
+    """The conversations in the model's tokens, as many as can be read in most_tokens (at least one), those that begin
+    alike one behind the other.
 
     Raises RolekitError when the model has no chat template.
     """
@@ -102,10 +107,27 @@ def readings_of(model: Path, talks: Sequence[Conversation], most_tokens: int) ->
             reply = (*prompter.reply_ids(talk.reply, prompt), *prompter.end_ids)
             if len(prompt.ids) + len(reply) <= CONTEXT_TOKENS and len(reply) > 1 and prompt.ids:
                 found.append(Reading((*prompt.ids, *reply), len(prompt.ids)))
+    return sorted(_cheapest(found, most_tokens), key=lambda one: one.ids)
+
+
+def _cheapest(found: Sequence[Reading], most_tokens: int) -> list[Reading]:
+    """Readings of no more than most_tokens together, a beginning that several share counted once."""
+    left = {number: len(one.ids) for number, one in enumerate(found)}
     chosen, used = list[Reading](), 0
-    for one in sorted(found, key=lambda one: len(one.ids)):
-        if chosen and used + len(one.ids) > most_tokens:
+    while left:
+        number = min(left, key=lambda number: (left[number], number))
+        if chosen and used + left[number] > most_tokens:
             break
-        chosen.append(one)
-        used += len(one.ids)
+        used += left.pop(number)
+        chosen.append(found[number])
+        left = {
+            other: min(tokens, len(found[other].ids) - common_length(found[number].ids, found[other].ids))
+            for other, tokens in left.items()
+        }
     return chosen
+
+
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many first tokens are the same."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))

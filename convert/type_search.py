@@ -78,7 +78,7 @@ def search(
 ) -> Found:
     """The types of the smallest file whose mean KL divergence from the job's exact model stays under max_kl.
 
-    talks are what it is measured on: the shortest for estimates, more of them for the files that are really made. Needs
+    talks are what it is measured on: a few for estimates, more of them for the files that are really made. Needs
     room beside the output for an F16 copy and the result. Raises RolekitError when no types are good enough.
     """
     job.out.parent.mkdir(parents=True, exist_ok=True)

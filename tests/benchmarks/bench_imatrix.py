@@ -37,8 +37,8 @@ from rolekit.roles.block import role_block
 from rolekit.roles.library import RoleLibrary
 
 TYPES = ("Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K")
-CALIBRATION_TOKENS = 8192
-HELD_OUT_TOKENS = 3500
+CALIBRATION_TOKENS = 6144
+HELD_OUT_TOKENS = 2400
 QUESTIONS = 24
 ANSWER_TOKENS = 48
 
@@ -103,7 +103,7 @@ class Bench:
     def trained_on(self) -> list[Conversation]:
         """Conversations of CALIBRATION_TOKENS tokens, spread over the roles."""
         talks = conversations(odd=False)
-        average = np.mean([len(one.ids) for one in readings_of(self.exact, talks, 10**9)])
+        average = np.mean([len(one.ids) for one in readings_of(self.exact, talks[::8], 10**9)])
         wanted = max(1, int(CALIBRATION_TOKENS // average))
         return talks[:: max(1, len(talks) // wanted)]
 

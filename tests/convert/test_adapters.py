@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from rolekit.cli import app
 from rolekit.convert.adapter import read_adapter
 from rolekit.convert.adapter_conversion import convert_adapter, merge_reasons
 from rolekit.convert.conversion import convert
@@ -20,6 +22,7 @@ from rolekit.convert.divergence import Divergence
 from rolekit.convert.job import Job
 from rolekit.convert.logits import Evaluator
 from rolekit.convert.output import publish
+from rolekit.engine.gguf_header import read_header
 from rolekit.errors import RolekitError
 
 Logits = NDArray[np.float32]
@@ -194,6 +197,28 @@ def test_what_cannot_be_swapped_is_merged_exactly(
     write(Job(base, tmp_path / "merged.gguf", adapter=adapter, type_name="F32"))
     assert distance(expected, computed(base / "f32.gguf")) > 1e-3
     assert distance(expected, computed(tmp_path / "merged.gguf")) < 1e-6
+
+
+def test_the_command_writes_the_file_and_routes_the_rest_to_a_merge(
+    tmp_path: Path, base_of: Callable[[str], Path]
+) -> None:
+    base, adapter, out = base_of("llama"), tmp_path / "adapter", tmp_path / "role.gguf"
+    trained(base, adapter, {"use_rslora": True})
+    command = ["convert", "adapter", str(adapter), "--base", str(base), "--out", str(out)]
+    result = CliRunner().invoke(app, [*command, "--role", "Ada", "--json"])
+    assert result.exit_code == 0, result.output
+    row = json.loads(result.stdout.splitlines()[0])
+    assert (row["tensors"], row["ranks"], row["architecture"]) == (14, [4], "llama")
+    header = read_header(out)
+    assert header.text("rolekit.role") == "Ada"
+    assert header.metadata["adapter.lora.alpha"] == 0.0
+    assert header.text("general.type") == "adapter"
+    with pytest.raises(RolekitError, match="is a GGUF adapter"):
+        read_adapter(out)
+    trained(base, adapter, {"use_dora": True})
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, RolekitError)
+    assert "DoRA" in str(result.exception)
 
 
 # -- mlx-lm -------------------------------------------------------------------------------------------------------

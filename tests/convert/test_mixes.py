@@ -11,7 +11,9 @@ import llama_cpp
 import numpy as np
 import pytest
 
+from rolekit.convert.conversion import convert
 from rolekit.convert.gguf_source import GgufSource
+from rolekit.convert.job import Job
 from rolekit.convert.metadata import MetaValue, encode_header
 from rolekit.convert.mixes import FILE_TYPES, Mix, Override, fallback, file_type
 from rolekit.convert.plan import ModelPlan, OutputTensor, Part
@@ -111,6 +113,7 @@ def quantized(
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = FILE_TYPES[name][0]
     params.nthread = 1
+    params.allow_requantize = True
     kept = []
     if imatrix:
         entries = (llama_cpp.llama_model_imatrix_data * (len(imatrix) + 1))()
@@ -193,6 +196,22 @@ def test_with_an_importance_matrix_types_and_bytes_are_equal_too(shape: Shape, t
             assert quantizer.quantize(tensor, ours[tensor], rows).tobytes() == expected, (name, tensor)
         theirs.close()
     source.close()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["Q4_K_M", "IQ4_XS"])
+def test_the_starter_comes_out_as_llama_cpp_makes_it(name: str, starter_path: Path, tmp_path: Path) -> None:
+    produced = convert(Job(starter_path, tmp_path / "ours.gguf", type_name=name))
+    ours = GgufSource(produced.parts[0])
+    theirs = quantized(starter_path, tmp_path / "theirs.gguf", name)
+    assert {tensor: ours.dtype(tensor) for tensor in ours.names()} == {
+        tensor: theirs.dtype(tensor) for tensor in theirs.names()
+    }
+    for tensor in theirs.names():
+        index = span(0, theirs.shape(tensor)[0])
+        assert np.array_equal(ours.raw_rows(tensor, index), theirs.raw_rows(tensor, index)), tensor
+    ours.close()
+    theirs.close()
 
 
 def test_overrides_win_and_fall_back_like_llama_cpps(tmp_path: Path) -> None:

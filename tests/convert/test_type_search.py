@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from rolekit.cli import app
 from rolekit.convert.conversations import Conversation
 from rolekit.convert.conversion import convert
 from rolekit.convert.gguf_source import GgufSource
@@ -127,3 +130,27 @@ def test_the_file_found_is_under_the_limit_and_smaller_than_the_mixes(base: Path
     assert sorted(file.name for file in tmp_path.iterdir() if "search" in file.name) == []
     with pytest.raises(RolekitError, match="No choice of types stays under"):
         auto_plan(job, talks, 1e-9)
+
+
+def test_the_command_searches_and_writes_the_file(base: Path, tmp_path: Path) -> None:
+    data = tmp_path / "talks.jsonl"
+    rows = [{"messages": [{"role": m.speaker, "content": m.text} for m in talk.messages]} for talk in TALKS]
+    data.write_text("\n".join(map(json.dumps, rows)))
+    command = [
+        "convert",
+        str(base),
+        "--out",
+        str(tmp_path / "auto.gguf"),
+        "--type",
+        "auto",
+        "--data",
+        str(data),
+    ]
+    result = CliRunner().invoke(app, [*command, "--max-kl", "0.3", "--no-verify", "--json"])
+    assert result.exit_code == 0, result.output
+    row = json.loads(result.stdout.splitlines()[-1])
+    assert row["bytes"] == (tmp_path / "auto.gguf").stat().st_size
+    assert (tmp_path / "auto.types.toml").is_file()
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, RolekitError)
+    assert "needs a limit" in str(result.exception)
