@@ -181,7 +181,9 @@ def measure_spe(bench: Bench, data: Path) -> None:
         asked.write_text("\n".join(lines) + "\n", encoding="utf-8")
     if not any(row["type"] == "F16" for row in bench.rows("spe")):
         bench.note(what="spe", type="F16", imatrix="none", **spe(bench, bench.exact, asked))
-    for kind, matrix in bench.configurations("spe"):
+    todo = bench.configurations("spe")
+    first = ("Q4_K_M", "Q2_K", "IQ4_XS", "Q3_K_M")  # the most telling ones, where time is short
+    for kind, matrix in sorted(todo, key=lambda one: first.index(one[0])):
         file = bench.made(f"{kind}-{matrix}", type_name=kind, imatrix=bench.imatrix(matrix))
         bench.note(what="spe", type=kind, imatrix=matrix, **spe(bench, file, asked))
 
