@@ -199,11 +199,10 @@ def test_with_an_importance_matrix_types_and_bytes_are_equal_too(shape: Shape, t
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("name", ["Q4_K_M", "IQ4_XS"])
-def test_the_starter_comes_out_as_llama_cpp_makes_it(name: str, starter_path: Path, tmp_path: Path) -> None:
-    produced = convert(Job(starter_path, tmp_path / "ours.gguf", type_name=name))
+def test_the_starter_comes_out_as_llama_cpp_makes_it(starter_path: Path, tmp_path: Path) -> None:
+    produced = convert(Job(starter_path, tmp_path / "ours.gguf", type_name="Q4_K_M"))
     ours = GgufSource(produced.parts[0])
-    theirs = quantized(starter_path, tmp_path / "theirs.gguf", name)
+    theirs = quantized(starter_path, tmp_path / "theirs.gguf", "Q4_K_M")
     assert {tensor: ours.dtype(tensor) for tensor in ours.names()} == {
         tensor: theirs.dtype(tensor) for tensor in theirs.names()
     }
