@@ -100,7 +100,9 @@ class Collector:
     def _last_weight(self) -> str:
         """The last layer's last matrix; what llama.cpp computes after it is the output."""
         names = [
-            tensor.name for tensor in self.model.header.tensors if tensor.name.endswith(".ffn_down.weight")
+            tensor.name
+            for tensor in self.model.header.tensors
+            if tensor.name.startswith("blk.") and tensor.name.endswith(".ffn_down.weight")
         ]
         return max(names, key=lambda name: int(name.split(".")[1]), default="")
 

@@ -22,6 +22,7 @@ from rolekit.convert.quantize import GgmlQuantizer
 from rolekit.convert.source import Float32, TensorSource
 from rolekit.convert.type_plan import read_plan
 from rolekit.convert.vocabulary.tokens import is_tokenizing_name
+from rolekit.errors import RolekitError
 from rolekit.text import one_line
 
 _QUANTIZATION_VERSION = 2
@@ -51,6 +52,7 @@ def convert(
         source = merged(base, job)
         plan = base.plan(source)
         choices = mix.choices(plan)
+        without = _without_importance(choices, imatrix)
         metadata, notes = base.metadata(plan, strict=job.strict_tokenizer, adapter=job.adapter)
         files = lay_out(
             job.out,
@@ -62,7 +64,32 @@ def convert(
         _check_room(job, files)
         quantizer = GgmlQuantizer(imatrix)
         produced = write(files, _work(job, source, choices, quantizer, imatrix), progress)
-    return replace(produced, warnings=(*_warnings(base, plan, source, choices), *notes))
+    return replace(produced, warnings=(*_warnings(base, plan, source, choices), *without, *notes))
+
+
+def _without_importance(choices: Mapping[str, Choice], imatrix: Mapping[str, Float32] | None) -> list[str]:
+    """A warning where an importance matrix lacks weights of the layers; embedding and output it never has.
+
+    Raises RolekitError when it has none of this model's weights.
+    """
+    layers = [
+        name
+        for name, choice in choices.items()
+        if name.startswith("blk.") and choice.type_name not in ("F32", "F16", "BF16")
+    ]
+    if imatrix is None or not layers:
+        return []
+    missing = [name for name in layers if name not in imatrix]
+    if len(missing) == len(layers):
+        raise RolekitError(
+            "The importance matrix has none of this model's weights.",
+            "Make it from this very model: rolekit convert imatrix.",
+        )
+    if missing:
+        return [
+            f"The importance matrix lacks {len(missing)} weights ({one_line(missing[0])} …), which go without."
+        ]
+    return []
 
 
 def merged(base: Base, job: Job) -> TensorSource:

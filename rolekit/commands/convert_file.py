@@ -138,6 +138,9 @@ def _calibrated(job: Job, data: Path | None, role: str) -> Job:
     """The job with an importance matrix of the training set, or of --data."""
     from rolekit.convert.calibration import auto_imatrix, texts_for
 
+    if job.type_name.upper() in ("F32", "F16", "BF16", "Q8_0"):
+        advise(f"{job.type_name} makes no use of an importance matrix, so none was computed")
+        return job
     texts = texts_for([data] if data else [], job.adapter, role)
     advise(f"calibrating on {texts.source}")
     with progress() as report:

@@ -281,6 +281,12 @@ def test_the_command_writes_a_file_and_an_imatrix_of_another_model_is_refused(
     other = make_llama(tmp_path / "other", "float32", hidden_size=512, num_hidden_layers=1)
     with pytest.raises(RolekitError, match="importance matrix has 256 columns"):
         convert(Job(other, tmp_path / "other.gguf", type_name="Q4_K_M", imatrix=out))
+    ours = read_imatrix(out).means()
+    some = {name: values for name, values in ours.items() if "attn_q" not in name}
+    produced = convert(Job(model, tmp_path / "some.gguf", type_name="Q4_K_M"), imatrix=some)
+    assert any("lacks 2 weights" in sentence for sentence in produced.warnings)
+    with pytest.raises(RolekitError, match="none of this model's weights"):
+        convert(Job(model, tmp_path / "none.gguf", type_name="Q4_K_M"), imatrix={"x": ours.popitem()[1]})
     assert calibrate_job(Job(base, tmp_path / "x.gguf"), texts_for([], None, "", limit=2)).entries
 
 
