@@ -157,7 +157,12 @@ def _sources(recipe: Path) -> list[Path]:
         if isinstance(sources, list)
         else []
     )
-    return [recipe.parent / name for name in names if isinstance(name, str) and name]
+    # A recipe from the command line names files from where the training was started.
+    return [
+        next((file for file in (recipe.parent / name, Path(name)) if file.is_file()), Path(name))
+        for name in names
+        if isinstance(name, str) and name
+    ]
 
 
 def _plain(file: Path) -> str:
