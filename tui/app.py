@@ -22,6 +22,7 @@ from rolekit.roles.library import RoleLibrary
 from rolekit.roles.role import Role
 from rolekit.text import one_line
 from rolekit.tui import facts, themes
+from rolekit.tui.bench_screen import BenchScreen
 from rolekit.tui.chat_screen import ChatScreen
 from rolekit.tui.drafts import Drafts
 from rolekit.tui.help import HelpScreen, help_for
@@ -43,7 +44,7 @@ class RolekitApp(App[None]):
 
     TITLE = "rolekit"
     CSS_PATH: ClassVar = [
-        "app.tcss",
+        "app.tcss", "bench_screen.tcss", "blind_screen.tcss",
         "compose_box.tcss", "ask.tcss", "chat_screen.tcss", "composer.tcss", "context_screen.tcss", "help.tcss",
         "roles_screen.tcss", "sessions.tcss", "status.tcss", "transcript.tcss", "turn.tcss", "welcome.tcss",
     ]  # fmt: skip
@@ -52,10 +53,11 @@ class RolekitApp(App[None]):
         Binding("f1", "explain", "Help", show=False),
         Binding("f2", "switch_mode('roles')", "Roles", show=False),
         Binding("f3", "switch_mode('chat')", "Chat", show=False),
+        Binding("f4", "switch_mode('bench')", "Bench", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
     HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
-    MODES: ClassVar = {"roles": "roles", "chat": "chat"}
+    MODES: ClassVar = {"roles": "roles", "chat": "chat", "bench": "bench"}
     DEFAULT_MODE = "roles"
 
     def __init__(
@@ -84,6 +86,8 @@ class RolekitApp(App[None]):
         self._roles = RolesScreen(library, options.user)
         self.install_screen(self._chat, "chat")
         self.install_screen(self._roles, "roles")
+        self._bench = BenchScreen(self._model, open_other)
+        self.install_screen(self._bench, "bench")
         for theme in themes.THEMES:
             self.register_theme(theme)
         self.theme = config.theme if config.theme in themes.NAMES else themes.DEFAULT
@@ -202,6 +206,7 @@ class RolekitApp(App[None]):
     async def action_quit(self) -> None:
         """Stop what is being written, keep it, and leave."""
         await self._chat.settle()
+        await self._bench.settle()
         self._chat.box.keep()
         await self._model.close()
         self.exit()

@@ -32,7 +32,7 @@ class HelpText:
 
 
 EVERYWHERE: tuple[tuple[str, str], ...] = (
-    ("F2 F3", "roles, chat"),
+    ("F2 F3 F4", "roles, chat, bench"),
     ("Ctrl+P", "command palette: everything by name"),
     ("Ctrl+B", "show or fold the conversations"),
     ("F1", "this help"),

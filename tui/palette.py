@@ -54,6 +54,7 @@ class Palette(Provider):
             yield from _chat_entries(self.screen)
         yield Entry("Go: roles (F2)", partial(app.run_action, "switch_mode('roles')"))
         yield Entry("Go: chat (F3)", partial(app.run_action, "switch_mode('chat')"))
+        yield Entry("Go: bench (F4)", partial(app.run_action, "switch_mode('bench')"))
         yield Entry("Help (F1)", partial(app.run_action, "explain"))
         for name in NAMES:
             yield Entry(f"Theme: {name}", partial(app.choose_theme, name))

@@ -11,6 +11,9 @@ from typer.core import TyperGroup
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "run": ("rolekit.commands.bench_run", "run"),
     "judge": ("rolekit.commands.bench_judge", "judge"),
+    "boundary": ("rolekit.commands.bench_probe", "boundary"),
+    "refusals": ("rolekit.commands.bench_probe", "refusals"),
+    "continuity": ("rolekit.commands.bench_probe", "continuity"),
     "score": ("rolekit.commands.bench_score", "score"),
     "report": ("rolekit.commands.bench_report", "report"),
     "compare": ("rolekit.commands.bench_report", "compare"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rolekit.commands import bench_judge_page as page
-from rolekit.commands.bench_run import ConcurrencyOption, MaxRequestsOption, MaxUsdOption, open_buyer
+from rolekit.commands.bench_run import ConcurrencyOption, MaxRequestsOption, MaxUsdOption
 from rolekit.commands.convert_progress import advise, progress
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded, write_text
@@ -231,12 +231,13 @@ def open_asker(
 ) -> tuple[Any, Any, Any]:
     """The judge, its price (None: unknown), and its journal in folder."""
     from rolekit.endpoints.address import is_endpoint
+    from rolekit.endpoints.buying import open_buyer
     from rolekit.endpoints.journal import Journal
     from rolekit.endpoints.prices import FREE, price_of
     from rolekit.rolebench.asking import LocalAsker, ServerAsker
 
     if is_endpoint(ref):
-        buyer = open_buyer(folder, ref, concurrency, max_usd, max_requests)
+        buyer = open_buyer(folder, ref, concurrency=concurrency, max_usd=max_usd, max_requests=max_requests)
         return ServerAsker(buyer, concurrency), price_of(buyer.client.endpoint), buyer.journal
     from rolekit.commands.opening import ModelChoice, open_backend_aside
     from rolekit.config import load_config

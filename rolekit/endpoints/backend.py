@@ -9,7 +9,8 @@ from contextlib import aclosing
 
 from rolekit.endpoints.address import Endpoint, parse_endpoint
 from rolekit.endpoints.calls import Answer, Call
-from rolekit.endpoints.client import Client, Part
+from rolekit.endpoints.chunks import Part
+from rolekit.endpoints.client import Client
 from rolekit.endpoints.pacing import Retries
 from rolekit.endpoints.tokens import estimated_message_tokens
 from rolekit.engine.stopping import ReplyFilter

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from rolekit.endpoints.address import parse_endpoint
 from rolekit.endpoints.calls import Answer, Call
 from rolekit.endpoints.client import Client
 from rolekit.endpoints.failures import Refused, Stopped, Transient
 from rolekit.endpoints.journal import Journal
-from rolekit.endpoints.prices import FREE, Price
+from rolekit.endpoints.prices import FREE, Price, needed_price, price_of
 
 
 @dataclass
@@ -162,3 +164,21 @@ class Buyer:
                 raise fault
         if stopped:
             raise stopped[0]
+
+
+def open_buyer(
+    folder: Path,
+    ref: str,
+    *,
+    concurrency: int = 8,
+    max_usd: float | None = None,
+    max_requests: int | None = None,
+) -> Buyer:
+    """Whoever buys answers of the model that ref names, with the journal of folder and a budget.
+
+    Raises RolekitError when ref names none, or a budget is wanted and nobody has written the price down.
+    """
+    endpoint = parse_endpoint(ref)
+    price = needed_price(endpoint) if max_usd is not None else price_of(endpoint)
+    client = Client(endpoint, concurrency=concurrency)
+    return Buyer(client, Journal(folder / "journal.db"), Budget(price or FREE, max_usd, max_requests))

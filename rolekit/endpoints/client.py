@@ -8,16 +8,16 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rolekit.endpoints.address import Endpoint
 from rolekit.endpoints.calls import Answer, Call, Usage, answer_of, body_of, usage_of
+from rolekit.endpoints.chunks import Part, delta, events, parsed, status_in
 from rolekit.endpoints.failures import (
     Refused,
     Stopped,
     Transient,
     Unsupported,
-    error_of,
     failure,
     looks_like_html,
     web_page,
@@ -44,14 +44,6 @@ class Timeouts:
     """Without a single byte: a laptop reads a long prompt for minutes before it says the first word."""
     whole: float = 900.0
     """For one attempt altogether: a server that drips is given up at last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The next part of a streamed answer."""
-
-    text: str
-    thinking: str = ""
 
 
 class Client:
@@ -171,7 +163,7 @@ class Client:
             except ValueError as error:
                 raise Transient(f"it is no JSON: {one_line(text, 60)}") from error
             if isinstance(parsed, dict) and "choices" not in parsed and parsed.get("error"):
-                raise failure(self.endpoint, _status_in(parsed), "", text, asked_wait(response.headers))
+                raise failure(self.endpoint, status_in(parsed), "", text, asked_wait(response.headers))
             answer = answer_of(parsed, time.perf_counter() - start)
         return _with_usage(answer, call)
 
@@ -182,23 +174,23 @@ class Client:
         async with self._response(call, stream=True) as response:
             kind = response.headers.get("content-type", "").lower()
             if "json" in kind:  # a server that does not stream
-                answer = answer_of(_parsed(await self._read(response)), time.perf_counter() - start)
+                answer = answer_of(parsed(await self._read(response)), time.perf_counter() - start)
                 yield Part(answer.text, answer.thinking)
                 yield _with_usage(answer, call)
                 return
             if "html" in kind:
                 raise web_page(self.endpoint)
-            async for data in _events(response, reader):
+            async for data in events(response, reader):
                 if data == "[DONE]":
                     reason = reason or "stop"
                     break
-                chunk = _parsed(data)
+                chunk = parsed(data)
                 if chunk.get("error"):
                     text = self._scrubbed(json.dumps(chunk))
-                    raise failure(self.endpoint, _status_in(chunk), "", text, asked_wait(response.headers))
+                    raise failure(self.endpoint, status_in(chunk), "", text, asked_wait(response.headers))
                 model = str(chunk.get("model") or model)
                 usage = usage_of(chunk["usage"]) if chunk.get("usage") else usage
-                part, ended = _delta(chunk)
+                part, ended = delta(chunk)
                 reason = ended or reason
                 if part.text or part.thinking:
                     words.append(part.text)
@@ -303,45 +295,6 @@ def _no_netrc(request: httpx.Request) -> httpx.Request:
 
 def _why(error: Exception) -> str:
     return one_line(str(error), 120) or type(error).__name__
-
-
-def _parsed(data: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(data)
-    except ValueError as error:
-        raise Transient(f"a part of the answer is no JSON: {one_line(data, 60)}") from error
-    if not isinstance(parsed, dict):
-        raise Transient("a part of the answer is no object")
-    return parsed
-
-
-def _status_in(parsed: dict[str, Any]) -> int:
-    """The status of an error that came with 200 OK, as some gateways send it."""
-    code = error_of(json.dumps(parsed)).get("code")
-    return code if isinstance(code, int) and 400 <= code < 600 else 500
-
-
-def _delta(chunk: dict[str, Any]) -> tuple[Part, str]:
-    """What a streamed chunk adds, and the reason why the answer ends with it."""
-    choices = chunk.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        return Part(""), ""
-    delta = choices[0].get("delta")
-    delta = delta if isinstance(delta, dict) else {}
-    text, thinking = delta.get("content"), delta.get("reasoning_content") or delta.get("reasoning")
-    part = Part(text if isinstance(text, str) else "", thinking if isinstance(thinking, str) else "")
-    return part, str(choices[0].get("finish_reason") or "")
-
-
-async def _events(response: httpx.Response, reader: EventReader) -> AsyncGenerator[str, None]:
-    try:
-        async for packet in response.aiter_bytes():
-            for data in reader.feed(packet):
-                yield data
-        for data in reader.finish():
-            yield data
-    except ValueError as error:
-        raise Transient(str(error)) from error
 
 
 def _with_usage(answer: Answer, call: Call) -> Answer:

@@ -157,6 +157,11 @@ class LocalBackend:
         """
         self._worker.submit(self._set_adapters, adapters).result()
 
+    @property
+    def adapters(self) -> tuple[tuple[Path, float], ...]:
+        """The adapters in force, (path, scale) each."""
+        return tuple((adapter.path, scale) for adapter, scale in self._active)
+
     def _set_adapters(self, adapters: Sequence[tuple[Path, float]]) -> None:
         active = [(self._adapters.load(path), scale) for path, scale in adapters]
         self._keeper.pay()  # what is owed belongs to the KV of the adapters still in force

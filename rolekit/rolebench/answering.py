@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rolekit.endpoints.address import Endpoint
-from rolekit.endpoints.backend import call_of
-from rolekit.endpoints.buying import Buyer
+from rolekit.endpoints.backend import EndpointBackend, call_of
+from rolekit.endpoints.buying import Budget, Buyer
 from rolekit.endpoints.failures import Refused
+from rolekit.endpoints.journal import Journal
+from rolekit.endpoints.prices import FREE, price_of
 from rolekit.engine.backend import LocalBackend
 from rolekit.engine.references import shard_names
 from rolekit.engine.stopping import ReplyFilter
-from rolekit.messages import Reply, Request, Stats, StopReason
+from rolekit.messages import Backend, Reply, Request, Stats, StopReason
 
 Answered = tuple[int, Reply | Refused]
 _CHUNK = 512
@@ -45,15 +47,8 @@ class Answerer(Protocol):
 class LocalAnswerer:
     """The engine in this process: what prompts share is read once, parallel of them are decoded together."""
 
-    def __init__(
-        self,
-        backend: LocalBackend,
-        adapters: Sequence[tuple[Path, float]] = (),
-        *,
-        parallel: int = 16,
-        chat_template: str = "",
-    ) -> None:
-        """adapters are those that the backend was opened with, chat_template likewise; they go into the identity."""
+    def __init__(self, backend: LocalBackend, *, parallel: int = 16, chat_template: str = "") -> None:
+        """chat_template is what the backend was opened with instead of the model's own; it goes into the identity."""
         self.backend = backend
         self._parallel = parallel
         self._identity = {
@@ -62,7 +57,8 @@ class LocalAnswerer:
             "context_tokens": backend.context_tokens,
             "chat_template": chat_template,
             "adapters": [
-                {"name": path.name, "sha256": sha256_of(path), "scale": scale} for path, scale in adapters
+                {"name": path.name, "sha256": sha256_of(path), "scale": scale}
+                for path, scale in backend.adapters
             ],
         }
 
@@ -120,6 +116,44 @@ class EndpointAnswerer:
         """Close connections and journal."""
         await self.buyer.client.close()
         self.buyer.journal.close()
+
+
+class StreamAnswerer:
+    """Any other backend, one question after another."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The label alone."""
+        return {"model": self.backend.label}
+
+    async def answers(self, requests: Sequence[Request]) -> AsyncGenerator[Answered, None]:
+        """As the protocol says."""
+        for index, request in enumerate(requests):
+            async with aclosing(self.backend.stream(request)) as events:
+                async for event in events:
+                    if isinstance(event, Reply):
+                        yield index, event
+
+    async def close(self) -> None:
+        """Close the backend."""
+        await self.backend.close()
+
+
+def answerer_for(backend: Backend, folder: Path, *, parallel: int = 16, concurrency: int = 8) -> Answerer:
+    """Whoever answers best with this backend: batches for the engine, many requests at once for a server.
+
+    The journal of a server's answers lies in folder.
+    """
+    if isinstance(backend, LocalBackend):
+        return LocalAnswerer(backend, parallel=parallel)
+    if isinstance(backend, EndpointBackend):
+        price = price_of(backend.endpoint)
+        buyer = Buyer(backend.client, Journal(folder / "journal.db"), Budget(price or FREE))
+        return EndpointAnswerer(backend.endpoint, buyer, concurrency=concurrency)
+    return StreamAnswerer(backend)
 
 
 def sha256_of(path: Path) -> str:

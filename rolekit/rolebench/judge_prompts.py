@@ -121,12 +121,15 @@ def again_messages(asked: tuple[Message, ...], said: str) -> tuple[Message, ...]
     )
 
 
+_CHOICES: dict[str, Choice] = {"1": "1", "2": "2", "tie": "tie", "draw": "tie", "both": "tie"}
+
+
 def parse_choice(text: str) -> Choice | None:
     """The winner that a judge named; None where it cannot be read."""
     found = find_object(text)
     winner = str(found.get("winner", "")).strip().lower() if found else ""
     winner = winner.removeprefix("answer").strip(" _.#")
-    return {"1": "1", "2": "2", "tie": "tie", "draw": "tie", "both": "tie"}.get(winner)  # type: ignore[return-value]
+    return _CHOICES.get(winner)
 
 
 def parse_flaws(text: str, answer: str) -> tuple[Flaw, ...] | None:

@@ -1,6 +1,7 @@
 """95 roles x 4 questions of RoleBench: `bench run`'s engine against a create_chat_completion loop.
 
 python tests/benchmarks/bench_rolebench.py --data test.jsonl --keep FOLDER --part 1 [--parts 4] [--sides ours peer …]
+    [--model FILE.gguf]
 python tests/benchmarks/bench_rolebench.py --keep FOLDER --report
 
 Each part takes every Nth role, asks the same questions of every side in turn, each side in a process of its own (two
@@ -47,9 +48,9 @@ def requests(data: Path, part: int, parts: int) -> list[Request]:
     ]
 
 
-async def ours(asked: list[Request]) -> tuple[float, list[Row]]:
+async def ours(asked: list[Request], model: Path) -> tuple[float, list[Row]]:
     """Seconds and answers of the engine's batches."""
-    backend = open_local(starter(), context_tokens=CONTEXT, kv_cache_mib=0)
+    backend = open_local(model, context_tokens=CONTEXT, kv_cache_mib=0)
     rows: list[Row] = [{} for _ in asked]
     start = time.perf_counter()
     async for index, reply in backend.generate_batch(asked, parallel=PARALLEL):
@@ -59,9 +60,9 @@ async def ours(asked: list[Request]) -> tuple[float, list[Row]]:
     return seconds, rows
 
 
-async def alone(asked: list[Request]) -> tuple[float, list[Row]]:
+async def alone(asked: list[Request], model: Path) -> tuple[float, list[Row]]:
     """Seconds and answers of the engine, one after another."""
-    backend = open_local(starter(), context_tokens=CONTEXT, kv_cache_mib=0)
+    backend = open_local(model, context_tokens=CONTEXT, kv_cache_mib=0)
     rows: list[Row] = []
     start = time.perf_counter()
     for request in asked:
@@ -72,11 +73,11 @@ async def alone(asked: list[Request]) -> tuple[float, list[Row]]:
     return seconds, rows
 
 
-def peer(asked: list[Request], threads: int | None) -> tuple[float, list[Row]]:
+def peer(asked: list[Request], path: Path, threads: int | None) -> tuple[float, list[Row]]:
     """Seconds and answers of llama-cpp-python's loop."""
     from llama_cpp import Llama
 
-    model = Llama(str(starter()), n_ctx=CONTEXT, n_threads=threads, verbose=False)
+    model = Llama(str(path), n_ctx=CONTEXT, n_threads=threads, verbose=False)
     rows: list[Row] = []
     start = time.perf_counter()
     for request in asked:
@@ -88,13 +89,13 @@ def peer(asked: list[Request], threads: int | None) -> tuple[float, list[Row]]:
     return time.perf_counter() - start, rows
 
 
-def measure(side: str, asked: list[Request]) -> tuple[float, list[Row]]:
+def measure(side: str, asked: list[Request], model: Path) -> tuple[float, list[Row]]:
     """What one side makes of the questions."""
     if side == "ours":
-        return run(ours(asked))
+        return run(ours(asked, model))
     if side == "alone":
-        return run(alone(asked))
-    return peer(asked, physical_cores() if side == "peer" else None)
+        return run(alone(asked, model))
+    return peer(asked, model, physical_cores() if side == "peer" else None)
 
 
 def report(keep: Path) -> None:
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=1)
     parser.add_argument("--parts", type=int, default=4)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES[:3]))
+    parser.add_argument("--model", type=Path, default=starter(), help="the starter without it")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--here", action="store_true", help="measure in this process")
     options = parser.parse_args()
@@ -136,11 +138,20 @@ def main() -> None:
             continue
         if not options.here:
             command = [sys.executable, __file__, "--here", "--data", options.data, "--keep", options.keep]
-            command += ["--part", options.part, "--parts", options.parts, "--sides", side]
+            command += [
+                "--part",
+                options.part,
+                "--parts",
+                options.parts,
+                "--sides",
+                side,
+                "--model",
+                options.model,
+            ]
             subprocess.run(list(map(str, command)), check=True)
             continue
         with fresh_home():
-            seconds, rows = measure(side, requests(options.data, options.part, options.parts))
+            seconds, rows = measure(side, requests(options.data, options.part, options.parts), options.model)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps({"seconds": seconds, "rows": rows}))
         print(f"part {options.part}: {side} {seconds:.1f} s for {len(rows)} questions", flush=True)

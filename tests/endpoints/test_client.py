@@ -13,7 +13,8 @@ import pytest
 
 from rolekit.endpoints.address import parse_endpoint
 from rolekit.endpoints.calls import Call
-from rolekit.endpoints.client import Client, Part
+from rolekit.endpoints.chunks import Part
+from rolekit.endpoints.client import Client
 from rolekit.endpoints.failures import Refused, Stopped
 from rolekit.endpoints.pacing import Breaker, Retries, asked_wait, duration, exhausted_for
 from rolekit.endpoints.sse import EventReader
