@@ -22,3 +22,5 @@ class ChatOptions:
     """Who the user is in new chats."""
     guard: bool = True
     """Try once more when a reply breaks character, speaks for the user, repeats itself or is empty."""
+    memory: bool = True
+    """Sum up what is folded out of the context, and recall it when the talk turns to it."""

@@ -7,30 +7,28 @@ import secrets
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
-from datetime import UTC, datetime
 from typing import Self
 
-from rolekit.chat import memory, nodes
+from rolekit.chat import nodes
 from rolekit.chat.asking import reply_seed, stop_names
 from rolekit.chat.branch import Branch
 from rolekit.chat.events import ContextReport, Finished, Folded, Retried, SessionEvent, UserSaved
 from rolekit.chat.guard import Guard, load_rules
 from rolekit.chat.insets import Woven, woven_of
 from rolekit.chat.journal import Kind
-from rolekit.chat.memory import FoldPoint, Plan
+from rolekit.chat.memory import Plan
 from rolekit.chat.nodes import Draft
 from rolekit.chat.options import ChatOptions
+from rolekit.chat.prompting import Prompting
+from rolekit.chat.reflecting import due_turns, summarise
 from rolekit.chat.report import PromptReport, context_report, prompt_report
-from rolekit.chat.staging import Staging
-from rolekit.chat.state import AuthorsNote, ChatState, Persona, state_of, with_state
+from rolekit.chat.staging import greeting_texts
+from rolekit.chat.state import AuthorsNote, ChatState, Persona, Summary, with_state
 from rolekit.chat.store import Store
 from rolekit.chat.tree import ConversationInfo, Node
-from rolekit.chat.weaving import weave
 from rolekit.chat.writing import ReplyWriter
 from rolekit.errors import RolekitError
-from rolekit.messages import Backend, Message, Piece, Reply, Request, Stats
-from rolekit.roles.block import Setting, opening_messages, other_greetings
-from rolekit.roles.macros import Scene
+from rolekit.messages import Backend, Piece, Reply, Request, Stats
 from rolekit.roles.role import Role
 
 
@@ -57,14 +55,12 @@ class Session:
         self.id = info.id
         self.sampling = options.sampling
         self.max_tokens = options.max_tokens
-        row = store.row(info.id)
-        self._fold = FoldPoint(row["fold_node"], row["fold_context"], bool(row["fold_examples"]))
-        self._staging = self._staged(state_of(row["extra"]))
-        self.seed: int = row["seed"]
+        self.seed: int = store.row(info.id)["seed"]
         self.retries = 0
         """Replies of this sitting that went wrong and were tried again."""
-        self._guard = Guard(stop_names(role, self.user), load_rules(slug)) if options.guard else None
         self._branch = Branch(store.database, info.id)
+        self._prompting = Prompting(store, self._branch, role, info.id, backend, memory=options.memory)
+        self._guard = Guard(stop_names(role, self.user), load_rules(slug)) if options.guard else None
         self._cancel = threading.Event()
         self._busy = False
         replies = [node for node in self._branch.path if node.stats]
@@ -92,17 +88,7 @@ class Session:
                 seed=seed,
                 name=name or "",
             )
-            scene = Scene(now=datetime.now(UTC).astimezone(), seed=info.id, chat_seed=info.id)
-            user, setting = (
-                options.persona.name or options.user,
-                Setting(options.persona.description, scene=scene),
-            )
-            greetings = [
-                message.text
-                for message in opening_messages(role, user, setting)
-                if message.block == "greeting"
-            ]
-            greetings += other_greetings(role, user, setting) if greetings else ()
+            greetings = greeting_texts(role, options.user, options.persona, info.id)
             versions = [
                 nodes.insert(connection, info.id, None, Draft("assistant", text)) for text in greetings
             ]
@@ -136,17 +122,17 @@ class Session:
     @property
     def user(self) -> str:
         """What the role calls the user: the persona's name, else the user's own."""
-        return self._staging.user
+        return self._prompting.staging.user
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What the user should know of the role's lorebooks: a file that could not be read, say."""
-        return self._staging.notices
+        return self._prompting.staging.notices
 
     @property
     def state(self) -> ChatState:
         """The chat's persona, author's note and summaries."""
-        return self._staging.state
+        return self._prompting.state
 
     @property
     def conversation(self) -> ConversationInfo:
@@ -256,16 +242,41 @@ class Session:
     def set_backend(self, backend: Backend) -> None:
         """Let another model (or the same with another adapter) answer from here on. The caller closes the old."""
         self._idle()
-        self.backend = backend
+        self.backend = self._prompting.backend = backend
         self.store.set_model(self.id, backend.label)
 
     def set_note(self, text: str, depth: int = 4) -> None:
         """Give the chat an author's note (or none), at most so many messages before the end of every prompt."""
-        self._set_state(dataclasses.replace(self.state, note=AuthorsNote(text.strip(), depth)))
+        self._idle()
+        self._prompting.set_state(dataclasses.replace(self.state, note=AuthorsNote(text.strip(), depth)))
 
     def set_persona(self, persona: Persona) -> None:
         """Be somebody else from here on; the role block is read anew once."""
-        self._set_state(dataclasses.replace(self.state, persona=persona))
+        self._idle()
+        self._prompting.set_state(dataclasses.replace(self.state, persona=persona))
+
+    @property
+    def reflection_due(self) -> bool:
+        """Whether the next fold is near and what it takes has not been summed up yet."""
+        if self._busy or not self._prompting.memory:
+            return False
+        return bool(due_turns(self._prompting, self._branch.path, self.max_tokens))
+
+    async def reflect(self) -> Summary | None:
+        """Let the role sum up what will be folded next; for a moment when nobody waits. stop() ends it.
+
+        None when nothing was due, or it was stopped. The prompt changes only when the turns are folded.
+        """
+        turns = due_turns(self._prompting, self._branch.path, self.max_tokens)
+        if not turns:
+            return None
+        with self._streaming():
+            request = Request((), cancel=self._cancel)
+            summary = await summarise(self._prompting, self.role, self.user, turns, request)
+            if summary is not None:
+                state = self.state
+                self._prompting.set_state(dataclasses.replace(state, summaries=(*state.summaries, summary)))
+            return summary
 
     def why(self) -> Woven | None:
         """What stands beside the user's newest message and why, and what a limit kept out; None: no message yet."""
@@ -274,14 +285,14 @@ class Session:
 
     def prompt(self) -> PromptReport:
         """The next reply's prompt as it stands, part by part. Raises RolekitError where it does not fit."""
-        plan = self._plan(self._branch.path)
+        plan = self._prompting.plan(self._branch.path, self.max_tokens)
         return prompt_report(self.backend, (self.user, self.role.name), plan.messages)
 
     def context(self) -> ContextReport:
         """What the next reply's prompt is made of, token by token; what is folded is listed too."""
-        opening = self._opening()
+        opening = self._prompting.opening()
         try:
-            plan = self._plan(self._branch.path)
+            plan = self._prompting.plan(self._branch.path, self.max_tokens)
             examples_kept, kept = not plan.fold.examples, plan.kept
         except RolekitError:  # too long as it is: show all of it, so that the user sees what to shorten
             examples_kept, kept = True, frozenset(node.id for node in self._branch.path)
@@ -345,11 +356,10 @@ class Session:
         node: Node | None = None
         finished = False
         try:
-            history = self._woven(history)
+            history = self._prompting.woven(history)
             before = history if base is None else history[:-1]
-            plan = self._plan(history)
+            plan = self._prompting.plan(history, self.max_tokens, keep=True)
             if plan.folded_turns or plan.freed_tokens:
-                self._keep(plan.fold)
                 yield Folded(plan.folded_turns, plan.freed_tokens)
             request = self._request(plan, len(before), parent_id, continue_last=base is not None)
             async with aclosing(self.backend.stream(request)) as events:
@@ -390,50 +400,6 @@ class Session:
             conversation=self.id,
             cancel=self._cancel,
         )
-
-    def _opening(self) -> list[Message]:
-        """The role block and its examples; the greeting is the conversation's own first node."""
-        return self._staging.opening()
-
-    def _woven(self, history: list[Node]) -> list[Node]:
-        """The history, with what stands beside its last message decided, if that is the user's and new."""
-        if not history or history[-1].speaker != "user" or woven_of(history[-1]) is not None:
-            return history
-        folded = next((i + 1 for i, node in enumerate(history) if node.id == self._fold.node_id), 0)
-        visible = [node.id for i, node in enumerate(history) if i >= folded or node.pinned]
-        loom = self._staging.loom(history)
-        woven = weave(history, visible, loom, self._count, self.backend.context_tokens)
-        return [*history[:-1], self._branch.weave(history[-1], woven)]
-
-    def _count(self, text: str) -> int:
-        """What a text adds to a prompt, in tokens, without what a template puts around it."""
-        empty, full = (sum(self.backend.count_tokens([Message("user", part)])) for part in ("", text))
-        return max(full - empty, 0)
-
-    def _staged(self, state: ChatState) -> Staging:
-        info = self.store.conversation(self.id)
-        return Staging(self.role, info, state, self._count, self.backend.context_tokens)
-
-    def _set_state(self, state: ChatState) -> None:
-        self._idle()
-        extra = self.store.row(self.id)["extra"]
-        self.store.set_extra(self.id, with_state(extra, state))
-        self._staging = self._staged(state)
-
-    def _plan(self, history: list[Node]) -> Plan:
-        return memory.plan(
-            self._opening(),
-            history,
-            self._fold,
-            self.backend.count_tokens,
-            vocabulary=self.backend.vocabulary,
-            context_tokens=self.backend.context_tokens,
-            max_tokens=self.max_tokens,
-        )
-
-    def _keep(self, fold: FoldPoint) -> None:
-        self.store.set_fold(self.id, fold)
-        self._fold = fold
 
     def _idle(self) -> None:
         if self._busy:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from rolekit.chat.recall import Fact, Recall, recall_frame
-from rolekit.chat.state import ChatState, Summary
+from rolekit.chat.state import ChatState, Persona, Summary
 from rolekit.chat.tree import ConversationInfo, Node
 from rolekit.chat.weaving import Loom, Reminder
 from rolekit.messages import Message
-from rolekit.roles.block import Setting, opening_messages, scene_of
+from rolekit.roles.block import Setting, opening_messages, other_greetings, scene_of
 from rolekit.roles.lore.firing import LoreOptions
 from rolekit.roles.lore.shelf import Shelf, shelf_of
 from rolekit.roles.macros import Scene, expand
@@ -18,6 +18,16 @@ from rolekit.roles.role import Role
 
 _LORE_SHARE = 8
 """Lore that is always told may take one part in this many of the context."""
+
+
+def greeting_texts(role: Role, user: str, persona: Persona, conversation_id: str) -> list[str]:
+    """What a new chat may begin with: the greeting, then the others; macros mean this moment."""
+    scene = Scene(now=datetime.now(UTC).astimezone(), seed=conversation_id, chat_seed=conversation_id)
+    name, setting = persona.name or user, Setting(persona.description, scene=scene)
+    greetings = [
+        message.text for message in opening_messages(role, name, setting) if message.block == "greeting"
+    ]
+    return [*greetings, *other_greetings(role, name, setting)] if greetings else []
 
 
 class Staging:
@@ -30,6 +40,8 @@ class Staging:
         state: ChatState,
         count_tokens: Callable[[str], int],
         context_tokens: int,
+        *,
+        memory: bool = True,
         facts: Sequence[Fact] = (),
     ) -> None:
         self.role = role
@@ -40,7 +52,8 @@ class Staging:
         self._shelf: Shelf = shelf_of(role)
         self.notices = self._shelf.notices
         self.setting = self._setting(count_tokens, context_tokens)
-        self._recall = Recall((self.user, role.name), recall_frame(role.language), facts)
+        names = (self.user, role.name)
+        self._recall = Recall(names, recall_frame(role.language), facts) if memory else None
 
     def _setting(self, count_tokens: Callable[[str], int], context_tokens: int) -> Setting:
         plain = Setting(

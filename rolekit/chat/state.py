@@ -45,6 +45,14 @@ class ChatState:
     note: AuthorsNote = AuthorsNote()
     summaries: tuple[Summary, ...] = ()
     """Oldest first; appended to, never changed."""
+    shown_from: int = 0
+    shown_to: int = 0
+    """Which of them stand in the prompt; only a fold changes that."""
+
+    @property
+    def shown(self) -> tuple[Summary, ...]:
+        """The summaries that stand in the prompt."""
+        return self.summaries[self.shown_from : self.shown_to]
 
 
 def state_of(extra: str) -> ChatState:
@@ -59,6 +67,10 @@ def state_of(extra: str) -> ChatState:
         Persona(_text(persona.get("name")), _text(persona.get("description"))),
         AuthorsNote(_text(note.get("text")), depth if isinstance(depth, int) and 0 <= depth <= 1000 else 4),
         tuple(summary for row in (rows if isinstance(rows, list) else []) if (summary := _summary(row))),
+        *(
+            max(value, 0) if isinstance(value := record.get(key), int) else 0
+            for key in ("shown_from", "shown_to")
+        ),
     )
 
 

@@ -53,6 +53,9 @@ def chat(  # one parameter an option: that is how typer reads a command
     guard: Annotated[
         bool, typer.Option("--guard/--no-guard", help="Try once more when a reply falls out of character.")
     ] = True,
+    memory: Annotated[
+        bool, typer.Option("--memory/--no-memory", help="Sum up and recall what no longer fits the context.")
+    ] = True,
     session: Annotated[
         str | None, typer.Option(metavar="NAME", help="Go on with this named chat, or begin it.")
     ] = None,
@@ -104,7 +107,14 @@ def chat(  # one parameter an option: that is how typer reads a command
         return _look_up(role, find)
     choice = ModelChoice(model, tuple(adapter or ()), ctx, threads, chat_template)
     options = chat_options(
-        config, user=user, preset=preset, seed=seed, max_tokens=max_tokens, persona=persona, guard=guard
+        config,
+        user=user,
+        preset=preset,
+        seed=seed,
+        max_tokens=max_tokens,
+        persona=persona,
+        guard=guard,
+        memory=memory,
     )
     face = _Face(config, choice, options, role, session, new)
     if import_:

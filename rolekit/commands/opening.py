@@ -96,6 +96,7 @@ def chat_options(
     max_tokens: int,
     persona: str | None = None,
     guard: bool = True,
+    memory: bool = True,
 ) -> ChatOptions:
     """The options of a chat: what was typed, else what config.toml says."""
     from rolekit.chat.personas import find_persona
@@ -104,7 +105,7 @@ def chat_options(
 
     somebody = find_persona(persona) if persona else Persona()
     return ChatOptions(
-        user or config.user, load_preset(preset or config.preset), seed, max_tokens, somebody, guard
+        user or config.user, load_preset(preset or config.preset), seed, max_tokens, somebody, guard, memory
     )
 
 

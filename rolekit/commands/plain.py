@@ -79,6 +79,9 @@ class PlainChat:
             print(flush=True)
         if reply.stop_reason == "cancelled":
             self._note("stopped; what came is kept")
+        elif self.session.reflection_due:
+            self._note("remembering what was said so far …")
+            self.runner.run(self.session.reflect())
 
     def _obey(self, command: Command) -> None:
         actions: dict[str, Callable[[str], None]] = {

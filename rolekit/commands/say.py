@@ -94,4 +94,6 @@ def say(session: Session, texts: Sequence[str], *, as_json: bool) -> int:
                 print(flush=True)
             if reply.stop_reason == "cancelled":
                 return 130
+            if text is not texts[-1] and session.reflection_due:
+                runner.run(session.reflect())
     return 0
