@@ -33,6 +33,7 @@ EXTRAS = {
     "transformers": "train",
     "peft": "train",
     "gguf": "train",
+    "safetensors": "train",
     "mlx_lm": "mlx",
     "mlx": "mlx",
 }
