@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rocit_data import HELD_OUT, TRIALS, Trial, held_out_file
+from rocit_data import ENGLISH, HELD_OUT, TRIALS, Trial, held_out_file
 
 from rolekit.paths import write_text
 from rolekit.rolebench.answers import read_answers
@@ -55,6 +55,7 @@ def score_table(names: list[str], work: Path, role: str = "") -> list[str]:
         trial = next(trial for trial in TRIALS if trial.name == name)
         found = figures(trial, work, role)
         if not found:
+            lines.append(f"| {name} | not run |" + " |" * len(heads))
             continue
         cells = [cell(found.get((scorer, metric))) for metric in METRICS for scorer in SCORERS]
         ratios = [f"{found['standard', m].length_ratio:.2f}" for m in METRICS if ("standard", m) in found]
@@ -105,7 +106,9 @@ def samples(names: list[str], work: Path, count: int) -> list[str]:
         ]
         for name in names:
             file = work / name / "answers.jsonl"
-            answers = read_answers(file).answers if file.exists() else ()
+            if not file.exists():
+                continue
+            answers = read_answers(file).answers
             text = next(
                 (a.text for a in answers if (a.role, a.question) == (record.role, record.question)), ""
             )
@@ -130,7 +133,7 @@ def main() -> None:
         f"Held out: {specific} role-specific and {general} general questions a role. 95 % intervals by role, then item.",
         "\n".join(score_table(["base", "general-only", "specific-only", "mixed"], work)),
         "### By role",
-        *(f"{role}\n\n" + "\n".join(score_table(["base", "mixed"], work, role)) for role in TRIALS[0].roles),
+        *(f"{role}\n\n" + "\n".join(score_table(["base", "mixed"], work, role)) for role in ENGLISH),
         "### Chinese",
         "\n".join(score_table(["base-zh", "tuned-zh"], work)),
         "### System instruction and retrieval",
