@@ -254,15 +254,10 @@ class ChatScreen(Screen[None]):
                 await self.transcript.query(Welcome).remove()
                 self.box.composer.openers = 0
             await self._stage.play(session, begin(), name=self.role_name, typed=typed)
-            if session.reflection_due:
-                self._status.doing = f"{self.role_name} is remembering · Esc stops"
-                await session.reflect()
         except RolekitError as error:
             await self.transcript.end_reply(None)
             self.box.give_back(typed)
             self.show_error(error, "Enter sends it again" if typed else "")
-        finally:
-            self._status.doing = ""
         with self.reporting():
             await self.sync()
 

@@ -39,6 +39,9 @@ class Stage:
                     if self.stopping:
                         session.stop()
                     await self._take(event, session, name, typed)
+            if session.reflection_due and not self.stopping:
+                self._status.doing = f"{name} is remembering · Esc stops"
+                await session.reflect()
         finally:
             self._status.doing, self._status.progress = "", None
 

@@ -11,6 +11,8 @@ from typing import Any
 import regex  # type: ignore[import-untyped, unused-ignore]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rolekit.chat.events import Finished
+from rolekit.chat.tree import Node
 from rolekit.errors import RolekitError
 from rolekit.messages import StopReason
 from rolekit.paths import roles_dir
@@ -86,6 +88,14 @@ class Guard:
             if _found(rule, plain):
                 return f"rule “{one_line(rule.name)}”"
         return ""
+
+
+def fault_in(guard: Guard | None, finished: Finished, history: Sequence[Node]) -> str:
+    """Guard.fault of a reply to history; empty without a guard, and where the user stopped the reply."""
+    if guard is None or finished.node is None or finished.reply.stop_reason == "cancelled":
+        return ""
+    earlier = [node.text for node in history if node.speaker == "assistant"]
+    return guard.fault(finished.node.text, finished.reply.stop_reason, earlier)
 
 
 def load_rules(slug: str) -> tuple[Rule, ...]:

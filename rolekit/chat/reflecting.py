@@ -56,6 +56,18 @@ def due_turns(prompting: Prompting, path: Sequence[Node], max_tokens: int) -> li
     return []
 
 
+async def reflect(
+    prompting: Prompting, role: Role, path: Sequence[Node], max_tokens: int, request: Request
+) -> Summary | None:
+    """Sum up what is due and keep it with the chat; None when nothing was due, or it was cancelled."""
+    turns = due_turns(prompting, path, max_tokens)
+    summary = await summarise(prompting, role, prompting.staging.user, turns, request) if turns else None
+    if summary is not None:
+        state = prompting.state
+        prompting.set_state(replace(state, summaries=(*state.summaries, summary)))
+    return summary
+
+
 async def summarise(
     prompting: Prompting, role: Role, user: str, turns: Sequence[Turn], request: Request
 ) -> Summary | None:

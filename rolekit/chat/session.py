@@ -13,14 +13,14 @@ from rolekit.chat import nodes
 from rolekit.chat.asking import reply_seed, stop_names
 from rolekit.chat.branch import Branch
 from rolekit.chat.events import ContextReport, Finished, Folded, Retried, SessionEvent, UserSaved
-from rolekit.chat.guard import Guard, load_rules
+from rolekit.chat.guard import Guard, fault_in, load_rules
 from rolekit.chat.insets import Woven, woven_of
 from rolekit.chat.journal import Kind
 from rolekit.chat.memory import Plan
 from rolekit.chat.nodes import Draft
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.prompting import Prompting
-from rolekit.chat.reflecting import due_turns, summarise
+from rolekit.chat.reflecting import due_turns, reflect
 from rolekit.chat.report import PromptReport, context_report, prompt_report
 from rolekit.chat.staging import greeting_texts
 from rolekit.chat.state import AuthorsNote, ChatState, Persona, Summary, with_state
@@ -267,16 +267,14 @@ class Session:
 
         None when nothing was due, or it was stopped. The prompt changes only when the turns are folded.
         """
-        turns = due_turns(self._prompting, self._branch.path, self.max_tokens)
-        if not turns:
-            return None
         with self._streaming():
-            request = Request((), cancel=self._cancel)
-            summary = await summarise(self._prompting, self.role, self.user, turns, request)
-            if summary is not None:
-                state = self.state
-                self._prompting.set_state(dataclasses.replace(state, summaries=(*state.summaries, summary)))
-            return summary
+            return await reflect(
+                self._prompting,
+                self.role,
+                self._branch.path,
+                self.max_tokens,
+                Request((), cancel=self._cancel),
+            )
 
     def why(self) -> Woven | None:
         """What stands beside the user's newest message and why, and what a limit kept out; None: no message yet."""
@@ -313,7 +311,7 @@ class Session:
                 else:
                     yield event
         assert first is not None
-        fault = self._fault(first, history)
+        fault = fault_in(self._guard, first, history)
         if first.node is None or not fault:
             yield first
             return
@@ -326,12 +324,6 @@ class Session:
         last = self._branch.path[-1] if self._branch.path else None
         if last is not None and last.id != first.node.id and not last.text.strip():
             self._branch.swipe(last, -1)
-
-    def _fault(self, finished: Finished, history: list[Node]) -> str:
-        if self._guard is None or finished.node is None or finished.reply.stop_reason == "cancelled":
-            return ""
-        earlier = [node.text for node in history if node.speaker == "assistant"]
-        return self._guard.fault(finished.node.text, finished.reply.stop_reason, earlier)
 
     async def _reply(
         self,
