@@ -13,6 +13,7 @@ from rolekit.convert.delta import MergedSource
 from rolekit.convert.imatrix import read_imatrix
 from rolekit.convert.job import Job, Produced, Progress
 from rolekit.convert.layout import FileLayout, lay_out
+from rolekit.convert.memory import give_back
 from rolekit.convert.metadata import MetaValue
 from rolekit.convert.mixes import Choice, Mix, Override
 from rolekit.convert.output import alone, check_disk
@@ -22,11 +23,14 @@ from rolekit.convert.quantize import GgmlQuantizer
 from rolekit.convert.source import Float32, TensorSource
 from rolekit.convert.type_plan import read_plan
 from rolekit.convert.vocabulary.tokens import is_tokenizing_name
+from rolekit.engine.machine import available_memory_bytes
 from rolekit.errors import RolekitError
-from rolekit.text import one_line
+from rolekit.text import one_line, size
 
 _QUANTIZATION_VERSION = 2
 """ggml.h: GGML_QNT_VERSION."""
+_WORKING_BYTES = 100 << 20
+"""What is needed beside the chunk: the vocabulary, the adapter's matrices, the libraries' own."""
 
 
 def convert(
@@ -63,6 +67,7 @@ def convert(
         )
         _check_room(job, files)
         quantizer = GgmlQuantizer(imatrix)
+        give_back()
         produced = write(files, _work(job, source, choices, quantizer, imatrix), progress)
     return replace(produced, warnings=(*_warnings(base, plan, source, choices), *without, *notes))
 
@@ -110,6 +115,8 @@ def _complete(metadata: Mapping[str, MetaValue], job: Job, mix: Mix) -> dict[str
     proved, wanted = metadata.get("general.name"), job.metadata.get("general.name")
     if isinstance(proved, str) and (is_tokenizing_name(proved) or is_tokenizing_name(str(wanted))):
         keys["general.name"] = proved
+    if job.chat_template:
+        keys["tokenizer.chat_template"] = job.chat_template
     return {
         **keys,
         "general.quantization_version": _QUANTIZATION_VERSION,
@@ -120,6 +127,12 @@ def _complete(metadata: Mapping[str, MetaValue], job: Job, mix: Mix) -> dict[str
 def _check_room(job: Job, files: Sequence[FileLayout]) -> None:
     there = sum(file.part.stat().st_size for file in files if file.part.is_file())
     check_disk(job.out.parent, sum(file.size_bytes for file in files) - there, job.out.name)
+    need, available = job.chunk_bytes + _WORKING_BYTES, available_memory_bytes()
+    if available and need > available:
+        raise RolekitError(
+            f"The conversion needs {size(need)} of memory, and {size(available)} are free.",
+            "Close other programs, and run the same command again.",
+        )
 
 
 def _work(

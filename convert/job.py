@@ -33,6 +33,8 @@ class Job:
     """0 means the physical cores this process may use."""
     strict_tokenizer: bool = True
     """Whether a vocabulary that llama.cpp splits otherwise than the model's tokenizer is an error, and not a warning."""
+    chat_template: str = ""
+    """A chat template's Jinja source to embed in place of the base's; empty keeps the base's."""
     metadata: Mapping[str, str | int] = field(default_factory=dict)
     """GGUF keys to add, a text or a uint32 each: where the model comes from (rolekit.convert.provenance)."""
 

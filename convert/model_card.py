@@ -39,7 +39,7 @@ def model_card(
 
 def _front(origin: Provenance, role: Role | None) -> Iterator[str]:
     yield "---"
-    if origin.base:
+    if origin.is_on_the_hub:
         yield f"base_model: {json.dumps(origin.base)}"
     if origin.licence:
         yield f"license: {json.dumps(origin.licence)}"

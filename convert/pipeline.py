@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from threadpoolctl import threadpool_limits
+
 from rolekit.convert.dequantize import check_stored
 from rolekit.convert.job import CHUNK_BYTES, Produced, Progress, TensorRow
 from rolekit.convert.layout import FileLayout
@@ -20,8 +22,8 @@ from rolekit.convert.plan import OutputTensor, Quantizer, read_raw_rows, read_ro
 from rolekit.convert.source import Bytes, TensorSource
 from rolekit.engine.threads import physical_cores
 
-_BLOCK_BYTES = 16 << 20
-"""The most of one block in float32: larger ones only wait for memory."""
+_BLOCK_BYTES = 4 << 20
+"""The most of one block in float32: larger ones only wait for memory, and leave the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ def write(files: Sequence[FileLayout], work: Work, progress: Progress | None = N
             stack.enter_context(Output(file.part, file.header, file.regions, work.key)) for file in files
         ]
         resumed = sum(len(output.done) for output in outputs)
+        # Merging multiplies small matrices in every thread of the pool: BLAS threads of its own would only be in the way.
+        stack.enter_context(threadpool_limits(1, user_api="blas"))
         pool = ThreadPoolExecutor(threads, thread_name_prefix="convert")
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         open_tensors = [

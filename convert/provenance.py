@@ -30,8 +30,15 @@ class Provenance:
     template: str = ""
     base: str = ""
     """The base model's name, as the adapter or the command line gives it."""
+    named_template: str = ""
+    """The chat template that training took in place of the base's: a name or a .jinja file."""
     licence: str = ""
     """The base model's licence: what is made of it stands under the same."""
+
+    @property
+    def is_on_the_hub(self) -> bool:
+        """Whether the base has the form of a repository's name there: owner/repo."""
+        return bool(_REPO.fullmatch(self.base))
 
     def metadata(self) -> dict[str, str | int]:
         """GGUF keys and values; a whole number is a uint32. Keys without a value are left out."""
@@ -43,7 +50,7 @@ class Provenance:
         if self.base:
             values["general.base_model.count"] = 1
             values["general.base_model.0.name"] = self.base.rpartition("/")[2] or self.base
-            if _REPO.fullmatch(self.base):
+            if self.is_on_the_hub:
                 values["general.base_model.0.repo_url"] = f"https://huggingface.co/{self.base}"
         return values
 
@@ -63,6 +70,7 @@ def provenance(base: Path, adapter: Path | None, *, base_ref: str = "", role: st
         data_hash=noted.get("data_hash", ""),
         template=noted.get("template", ""),
         base=name.removeprefix("hf:"),
+        named_template=noted.get("named_template", ""),
         licence=_licence(base),
     )
 
@@ -79,7 +87,7 @@ def _sidecar(adapter: Path) -> dict[str, str]:
         ) from error
     if not isinstance(values, dict):
         raise RolekitError(f"{path} is no JSON object.", "Mend or remove it.")
-    kept = {name: values.get(name) for name in _FIELDS}
+    kept = {name: values.get(name) for name in (*_FIELDS, "named_template")}
     return {
         name: value[:_MOST_CHARACTERS] for name, value in kept.items() if isinstance(value, str) and value
     }

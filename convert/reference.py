@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import json
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rolekit.convert.logits import Evaluator
-from rolekit.engine.machine import available_memory_bytes
-from rolekit.errors import RolekitError
-from rolekit.text import one_line, size
 
 PROMPT_ROWS = 128
 """Of a prompt, the logits of the last so many positions are compared."""
-_OVERHEAD_BYTES = 700 << 20
-"""torch and transformers themselves, and the activations of a conversation."""
-_TYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}
-_MOST_HEADER_BYTES = 100 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,73 +49,6 @@ class Reference(Protocol):
     def close(self) -> None:
         """Free the model."""
         ...
-
-
-class HuggingFace:
-    """A safetensors folder in transformers, with a PEFT adapter on top or without. Never runs the folder's code."""
-
-    def __init__(self, folder: Path, adapter: Path | None = None) -> None:
-        """Load the weights: in fp32 where the memory allows it, else in bf16.
-
-        Raises RolekitError where neither fits, or transformers cannot load the folder without foreign code.
-        """
-        import torch
-        import transformers
-
-        self.dtype = _fitting_dtype(folder)
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        self._torch = torch
-        self._model: Any = _loaded(folder, getattr(torch, self.dtype))
-        if adapter:
-            self._model = _with_adapter(self._model, adapter)
-        self._has_adapter = adapter is not None
-        self._model.eval()
-
-    @property
-    def label(self) -> str:
-        """Hugging Face, with PEFT or without, and what it computes in."""
-        peft = " + PEFT" if self._has_adapter else ""
-        return f"Hugging Face{peft} in {'fp32' if self.dtype == 'float32' else 'bf16'}"
-
-    def predict(
-        self, prompt: Sequence[int], reply: Sequence[int], tokens: int, ends: frozenset[int]
-    ) -> Prediction:
-        """See Reference."""
-        with self._torch.inference_mode():
-            read = self._model(input_ids=self._ids(prompt), use_cache=True, logits_to_keep=PROMPT_ROWS)
-            cache = copy.deepcopy(read.past_key_values)
-            after_prompt = _rows(read.logits)
-            replied = self._model(input_ids=self._ids(reply), past_key_values=cache, use_cache=True)
-            del cache
-            said, rows = self._continue(after_prompt[-1], read.past_key_values, tokens, ends)
-            return Prediction(after_prompt, _rows(replied.logits), said, rows, self._bare(prompt, reply))
-
-    def _continue(
-        self, last: NDArray[np.float32], cache: Any, tokens: int, ends: frozenset[int]
-    ) -> tuple[tuple[int, ...], NDArray[np.float32]]:
-        said, rows = list[int](), list[NDArray[np.float32]]()
-        while len(said) < tokens and (token := int(last.argmax())) not in ends:
-            step = self._model(input_ids=self._ids([token]), past_key_values=cache, use_cache=True)
-            cache, last = step.past_key_values, _rows(step.logits)[-1]
-            said.append(token)
-            rows.append(last)
-        return tuple(said), np.stack(rows) if rows else np.empty((0, len(last)), np.float32)
-
-    def _bare(self, prompt: Sequence[int], reply: Sequence[int]) -> NDArray[np.float32] | None:
-        if not self._has_adapter:
-            return None
-        with self._model.disable_adapter():
-            ids = self._ids([*prompt, *reply])
-            output = self._model(input_ids=ids, use_cache=False, logits_to_keep=len(reply))
-        return _rows(output.logits)
-
-    def _ids(self, ids: Sequence[int]) -> Any:
-        return self._torch.tensor([list(ids)], dtype=self._torch.long)
-
-    def close(self) -> None:
-        """Let go of the weights."""
-        self._model = None
 
 
 class Dequantized:
@@ -167,77 +89,6 @@ class Dequantized:
     def close(self) -> None:
         """Free the model and remove its file."""
         self._closing.close()
-
-
-def parameters_of(folder: Path) -> int:
-    """How many numbers the safetensors files of a folder hold, from their headers; 0 where they cannot be read."""
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > _MOST_HEADER_BYTES:
-                return 0
-            try:
-                header = json.loads(file.read(length))
-            except ValueError:
-                return 0
-        for entry in header.values():
-            if isinstance(entry, dict) and entry.get("dtype") in _TYPE_BYTES:
-                start, stop = entry["data_offsets"]
-                total += (stop - start) // _TYPE_BYTES[entry["dtype"]]
-    return total
-
-
-def _fitting_dtype(folder: Path) -> str:
-    parameters, available = parameters_of(folder), available_memory_bytes()
-    for dtype, bytes_ in (("float32", 4), ("bfloat16", 2)):
-        need = parameters * bytes_ + _OVERHEAD_BYTES
-        if not available or need <= available:
-            return dtype
-    raise RolekitError(
-        f"Comparing with Hugging Face needs {size(need)} of memory, and {size(available)} are free.",
-        "Close other programs, or verify on a machine with more memory: rolekit convert verify.",
-    )
-
-
-def _loaded(folder: Path, dtype: Any) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            attn_implementation="eager",
-        )
-    except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
-        raise RolekitError(
-            f"transformers cannot load {folder} ({one_line(str(error), 200)}).",
-            "Without it the file cannot be compared with what was trained.",
-        ) from error
-
-
-def _with_adapter(model: Any, adapter: Path) -> Any:
-    from peft import PeftModel
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # what peft asks of transformers, between these two
-            return PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
-    except (ValueError, OSError, KeyError, RuntimeError, TypeError) as error:
-        raise RolekitError(
-            f"peft cannot put {adapter} on the base ({one_line(str(error), 200)}).",
-            "Use the base that the adapter was trained on.",
-        ) from error
-
-
-def _rows(logits: Any) -> NDArray[np.float32]:
-    rows: NDArray[np.float32] = logits[0].float().numpy()
-    return rows
 
 
 def stacked(blocks: Iterator[NDArray[np.float32]], keep: int = 0) -> NDArray[np.float32]:

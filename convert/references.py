@@ -13,7 +13,8 @@ from rolekit.convert.base import open_base
 from rolekit.convert.conversion import convert
 from rolekit.convert.job import Job
 from rolekit.convert.logits import Evaluator
-from rolekit.convert.reference import Dequantized, HuggingFace, Reference
+from rolekit.convert.reference import Dequantized, Reference
+from rolekit.convert.reference_hf import HuggingFace
 from rolekit.convert.verify import CONTEXT_TOKENS, OpenReference
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rolekit.convert.conversations import Conversation
@@ -53,6 +53,12 @@ class Demands:
     """Length of the greedy continuation after each prompt."""
     mean_kl: float | None = None
     """The user's own limit in place of the type's."""
+    chat_template: str = ""
+    """The template that the source's tokenizer is to render with in place of its own."""
+    adapter: Path | None = None
+    """The folder of the adapter: a tokenizer that was saved beside it counts in place of the base's."""
+    tokens_may_differ: bool = False
+    """Report, but pass, texts and prompts that the file splits otherwise: the user has allowed it."""
     threads: int = 0
 
 
@@ -108,18 +114,21 @@ def _compare_words(
 ) -> frozenset[int]:
     """Add the checks of tokens, prompts and ends; the ids that end a reply in the source."""
     try:
-        tokenizer = HuggingFaceTokenizer(source)
+        tokenizer = HuggingFaceTokenizer(source, demands.chat_template, demands.adapter)
     except (RolekitError, ModuleNotFoundError) as error:
         unverified.append(f"Tokens and prompts were not compared: {_sentence(error)}")
         return frozenset()
     texts = [message.text for talk in demands.conversations for message in talk.messages]
-    checks.append(compare_tokens(tokenizer, vocabulary, [*PROBES, *texts]))
+    found: list[Check | None] = [compare_tokens(tokenizer, vocabulary, [*PROBES, *texts])]
     if prompter:
-        prompts = compare_prompts(tokenizer, prompter, demands.conversations)
-        if prompts:
-            checks.append(prompts)
-        else:
+        found.append(compare_prompts(tokenizer, vocabulary, prompter, demands.conversations))
+    for check in found:
+        if check is None:
             unverified.append("Prompts were not compared: the base has no chat template that renders them.")
+        elif demands.tokens_may_differ:
+            checks.append(replace(check, passed=True, limit="may differ"))
+        else:
+            checks.append(check)
     checks.append(compare_ends(tokenizer, vocabulary))
     return tokenizer.ends
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,21 +38,29 @@ PROBES = (
 class HuggingFaceTokenizer:
     """A folder's tokenizer as transformers reads it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Load it; raises RolekitError when transformers cannot do so without foreign code."""
+    def __init__(self, folder: Path, chat_template: str = "", adapter: Path | None = None) -> None:
+        """Load it, with another chat template where one is given, or the one saved beside an adapter; raises RolekitError when transformers cannot do so without foreign code."""
         import transformers
 
         transformers.utils.logging.set_verbosity_error()
+        own = adapter if adapter and (adapter / "tokenizer.json").is_file() else folder
         try:
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False
+                str(own), local_files_only=True, trust_remote_code=False
             )
+            if own != folder and not self._tokenizer.chat_template and not chat_template:
+                base = transformers.AutoTokenizer.from_pretrained(
+                    str(folder), local_files_only=True, trust_remote_code=False
+                )
+                chat_template = base.chat_template or ""
         except (ValueError, OSError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
             raise RolekitError(
                 f"transformers cannot load the tokenizer of {folder} ({one_line(str(error), 200)}).",
                 "Without it tokens and prompts cannot be compared.",
             ) from error
         self._folder = folder
+        if chat_template:
+            self._tokenizer.chat_template = chat_template
 
     def ids(self, text: str) -> list[int]:
         """The ids of text, special tokens parsed, none added."""
@@ -78,6 +87,12 @@ class HuggingFaceTokenizer:
         return None
 
     @property
+    def composes(self) -> bool:
+        """Whether it brings text into NFC first, which llama.cpp leaves to whoever calls it."""
+        normalizer = getattr(getattr(self._tokenizer, "backend_tokenizer", None), "normalizer", None)
+        return normalizer is not None and normalizer.normalize_str("e\u0301") == "\u00e9"
+
+    @property
     def ends(self) -> frozenset[int]:
         """Every id that ends a reply, by the tokenizer and by the generation config."""
         found = {self._tokenizer.eos_token_id}
@@ -92,9 +107,11 @@ class HuggingFaceTokenizer:
 
 
 def compare_tokens(tokenizer: HuggingFaceTokenizer, vocabulary: Vocabulary, texts: Iterable[str]) -> Check:
-    """Whether every text has the same ids on both sides, in the middle of a prompt and at its beginning."""
+    """Whether every text has the same ids on both sides, texts in NFC where the source's tokenizer works on that."""
     total = equal = 0
     note = ""
+    if tokenizer.composes:
+        texts = [unicodedata.normalize("NFC", text) for text in texts]
     for text in dict.fromkeys(texts):
         theirs, ours = tokenizer.ids(text), vocabulary.tokenize(text, special=True, first=True)
         total += 1
@@ -107,9 +124,13 @@ def compare_tokens(tokenizer: HuggingFaceTokenizer, vocabulary: Vocabulary, text
 
 
 def compare_prompts(
-    tokenizer: HuggingFaceTokenizer, prompter: Prompter, conversations: Sequence[Conversation]
+    tokenizer: HuggingFaceTokenizer,
+    vocabulary: Vocabulary,
+    prompter: Prompter,
+    conversations: Sequence[Conversation],
 ) -> Check | None:
     """Whether the rendered prompts have the same ids; None where Hugging Face's template renders none of them."""
+    bos = [vocabulary.bos] if vocabulary.adds_bos else []
     total = equal = 0
     note = ""
     for talk in conversations:
@@ -117,6 +138,8 @@ def compare_prompts(
         if theirs is None:
             continue
         ours = list(prompter.build(talk.prompt).ids)
+        if ours[1:] == theirs and ours[:1] == bos:
+            ours = theirs  # a template without BOS under a tokenizer that adds it: both sides read it once
         total += 1
         equal += theirs == ours
         if theirs != ours and not note:

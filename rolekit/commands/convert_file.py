@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rolekit.commands.convert_outcome import beside, report, say_what_is_lost
 from rolekit.commands.convert_progress import advise, progress
-from rolekit.commands.convert_verify import AsJson, Conversations, DataOption, MaxKl, RoleOption, demands
+from rolekit.commands.convert_verify import (
+    AsJson,
+    ChatTemplate,
+    Conversations,
+    DataOption,
+    MaxKl,
+    RoleOption,
+    demands,
+    template_source,
+)
 from rolekit.errors import RolekitError
-from rolekit.text import one_line, sanitize, size
+from rolekit.text import one_line
 
 if TYPE_CHECKING:
     from rolekit.convert.job import Job, Produced
     from rolekit.convert.proof import Proof
-    from rolekit.convert.provenance import Provenance
     from rolekit.convert.verify import Demands
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", re.IGNORECASE)
@@ -80,6 +87,7 @@ def convert_file(
     role: RoleOption = "",
     conversations: Conversations = 6,
     max_kl: MaxKl = None,
+    chat_template: ChatTemplate = "",
     extras: Annotated[
         bool | None,
         typer.Option(
@@ -122,16 +130,26 @@ def convert_file(
         split_bytes=_bytes(split),
         threads=threads,
         strict_tokenizer=not allow_differences,
+        chat_template=template_source(chat_template or origin.named_template),
         metadata=origin.metadata(),
     )
     if imatrix == "auto":
         job = _calibrated(job, data, origin.role)
     if type_name.lower() == "auto":
         job = _searched(job, data, origin.role, max_kl)
-    wanted = demands(data, origin.role, conversations, max_kl) if check else None
+    wanted = None
+    if check:
+        wanted = demands(data, origin.role, conversations, max_kl)
+        wanted = replace(
+            wanted,
+            chat_template=job.chat_template,
+            adapter=adapter,
+            tokens_may_differ=allow_differences,
+            threads=threads,
+        )
     produced, proof = _make(job, wanted)
-    beside = _beside(job, produced, origin, proof) if extras or (extras is None and origin.role) else []
-    _report(job, produced, proof, beside, time.perf_counter() - started, as_json=as_json)
+    extra_files = beside(job, produced, origin, proof) if extras or (extras is None and origin.role) else []
+    report(job, produced, proof, extra_files, time.perf_counter() - started, as_json=as_json)
 
 
 def _calibrated(job: Job, data: Path | None, role: str) -> Job:
@@ -143,8 +161,8 @@ def _calibrated(job: Job, data: Path | None, role: str) -> Job:
         return job
     texts = texts_for([data] if data else [], job.adapter, role)
     advise(f"calibrating on {texts.source}")
-    with progress() as report:
-        return replace(job, imatrix=auto_imatrix(job, texts, report))
+    with progress() as report_step:
+        return replace(job, imatrix=auto_imatrix(job, texts, report_step))
 
 
 def _searched(job: Job, data: Path | None, role: str, max_kl: float | None) -> Job:
@@ -174,8 +192,8 @@ def _make(job: Job, wanted: Demands | None) -> tuple[Produced, Proof | None]:
     from rolekit.convert.output import alone, publish
 
     try:
-        with progress() as report:
-            produced = convert(job, progress=report)
+        with progress() as report_step:
+            produced = convert(job, progress=report_step)
     except KeyboardInterrupt:
         advise(f"stopped; what is written of {job.out.name} is kept: the same command goes on from there")
         raise
@@ -195,95 +213,24 @@ def _prove(job: Job, produced: Produced, wanted: Demands) -> Proof:
     from rolekit.convert.tensor_errors import tensor_errors
     from rolekit.convert.verify import Candidate, verify
 
-    with progress() as report:
+    with progress() as report_step:
         try:
             proof = verify(
                 Candidate(produced.parts[0], type_name=job.type_name),
                 reference_source(job.base, job.adapter),
                 open_reference(job),
                 wanted,
-                report,
+                report_step,
             )
+            say_what_is_lost(job, proof)
             asked = {row.name: row.wanted for row in produced.rows}
-            return replace(proof, tensors=tensor_errors(job, produced.parts[0], asked, report))
+            return replace(proof, tensors=tensor_errors(job, produced.parts[0], asked, report_step))
         except KeyboardInterrupt:
             advise(
                 f"stopped before the proof was complete; {produced.parts[0].name} is whole: "
                 "the same command verifies it again"
             )
             raise
-
-
-def _beside(job: Job, produced: Produced, origin: Provenance, proof: Proof | None) -> list[Path]:
-    """The Modelfile and the card, written beside a file that has its name; a person's own texts are kept."""
-    from rolekit.convert.beside import known_role, modelfile_of, write_new
-    from rolekit.convert.model_card import model_card
-
-    if proof and not proof.passed:
-        return []
-    target, role = produced.targets[0], known_role(origin.role)
-    card = model_card(target, origin, produced.rows, job.type_name, role=role, proof=proof)
-    texts = {target.with_suffix(".README.md"): card}
-    try:
-        texts[target.with_suffix(".Modelfile")] = modelfile_of(target, role, licence=origin.licence)
-    except RolekitError as error:
-        advise(f"no Modelfile was written: {error}")
-    written, kept = write_new(texts)
-    for path in kept:
-        advise(f"{path.name} was there with another text and is kept as it is")
-    return written
-
-
-def _report(
-    job: Job, produced: Produced, proof: Proof | None, beside: list[Path], seconds: float, *, as_json: bool
-) -> None:
-    """Print what was made; exit 1 where the proof failed."""
-    passed = proof is None or proof.passed
-    paths = produced.targets if passed else produced.parts
-    if as_json:
-        row = {
-            "out": str(paths[0]),
-            "files": [str(path) for path in paths],
-            "type": job.type_name,
-            "bytes": sum(path.stat().st_size for path in paths),
-            "tensors": len(produced.rows),
-            "resumed_tensors": produced.resumed_tensors,
-            "beside": [str(path) for path in beside],
-            "seconds": round(seconds, 3),
-            "proof": proof.as_json() if proof else None,
-        }
-        print(json.dumps(row, ensure_ascii=False))
-    else:
-        _print(produced, proof, paths, beside, seconds)
-    if proof and not passed:
-        names = ", ".join(check.name for check in proof.failed)
-        raise RolekitError(
-            f"{produced.targets[0].name} does not behave like what it was made of ({names}), so it keeps the name"
-            f" {produced.parts[0].name}.",
-            "Choose a larger --type, or take it as it is: the same command with --no-verify.",
-        )
-    advise(
-        f"talk to it: rolekit chat --model {paths[0]}" + (f' --role "{role}"' if (role := _role(job)) else "")
-    )
-
-
-def _print(
-    produced: Produced, proof: Proof | None, paths: Sequence[Path], beside: list[Path], seconds: float
-) -> None:
-    from rolekit.commands.convert_page import print_proof
-    from rolekit.commands.model_pages import console_of_stdout
-
-    console = console_of_stdout()
-    if proof:
-        print_proof(console, proof)
-    total = sum(path.stat().st_size for path in paths)
-    for path in (*paths, *beside):
-        console.print(sanitize(str(path)), markup=False, soft_wrap=True)
-    console.print(f"{len(produced.rows)} tensors, {size(total)}, {seconds:.1f} s", markup=False)
-
-
-def _role(job: Job) -> str:
-    return one_line(str(job.metadata.get("rolekit.role", "")), 80)
 
 
 def _gguf(out: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,6 +49,15 @@ MaxKl = Annotated[
         "--max-kl", min=0, help="Your own limit on the mean KL divergence, in nats.", show_default=False
     ),
 ]
+ChatTemplate = Annotated[
+    str,
+    typer.Option(
+        "--chat-template",
+        metavar="NAME|FILE",
+        help="The template in place of the base's own; by default the one that training took.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 
 
@@ -75,6 +85,7 @@ def verify(
     role: RoleOption = "",
     conversations: Conversations = 6,
     max_kl: MaxKl = None,
+    chat_template: ChatTemplate = "",
     as_json: AsJson = False,
 ) -> None:
     """Prove that a file behaves like what was trained: tokens, prompts, greedy answers, KL divergence, ends.
@@ -89,13 +100,15 @@ def verify(
     from rolekit.convert.verify import verify as prove
 
     source = resolve_base(base)
-    role = role or provenance(source, adapter).role
+    origin = provenance(source, adapter, role=role)
+    wanted = demands(data, origin.role, conversations, max_kl)
+    template = template_source(chat_template or origin.named_template)
     with progress() as report:
         proof = prove(
             _candidate(file, model, source),
             reference_source(source),
             open_reference(Job(base=source, out=file, adapter=adapter)),
-            demands(data, role, conversations, max_kl),
+            replace(wanted, chat_template=template, adapter=adapter),
             report,
         )
     show(proof, file, as_json=as_json)
@@ -115,6 +128,19 @@ def demands(data: Path | None, role: str, conversations: int, max_kl: float | No
     if skipped:
         advise(f"{skipped} lines of {data.name} hold no conversation and were left out")
     return Demands(talks, mean_kl=max_kl)
+
+
+def template_source(choice: str) -> str:
+    """The Jinja source of a named chat template or a .jinja file; empty for no choice.
+
+    Raises RolekitError when there is none of that name.
+    """
+    if not choice:
+        return ""
+    from rolekit.engine.gguf_header import GgufHeader
+    from rolekit.engine.templates import load_template
+
+    return load_template(choice, GgufHeader(3, {}, (), 32, 0, 0)).source
 
 
 def show(proof: Proof, file: Path, *, as_json: bool) -> None:

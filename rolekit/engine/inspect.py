@@ -165,12 +165,12 @@ def end_tokens(metadata: Mapping[str, Value]) -> tuple[EndToken, ...]:
 
 
 def _origin(header: GgufHeader) -> dict[str, str]:
-    base = header.text("general.base_model.0.name")
-    noted = {"base_model": one_line(base, 200)} if base else {}
+    noted = dict[str, str]()
     for key, value in header.metadata.items():
         if key.startswith(_OWN_PREFIX) and isinstance(value, str) and len(noted) < _MOST_NOTED:
             noted[one_line(key.removeprefix(_OWN_PREFIX), 40)] = one_line(value, 200)
-    return noted
+    base = one_line(header.text("general.base_model.0.name"), 200)
+    return noted if "base" in noted or not base else {"base_model": base, **noted}
 
 
 def _types(headers: list[GgufHeader]) -> tuple[TypeUse, ...]:

@@ -161,6 +161,8 @@ def _write_tokenizer(folder: Path) -> None:
         vocab_size=4000,
         model_type="bpe",
         byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
         character_coverage=0.9995,
         minloglevel=2,
     )

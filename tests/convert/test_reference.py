@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rolekit.convert.divergence import Divergence
-from rolekit.convert.reference import HuggingFace, parameters_of
+from rolekit.convert.reference_hf import HuggingFace, parameters_of
 from rolekit.errors import RolekitError
 
 
@@ -40,7 +40,7 @@ def test_a_prediction_is_what_one_forward_pass_gives(model: tuple[Path, Path]) -
 def test_a_model_that_does_not_fit_is_refused_with_the_figure(
     model: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rolekit.convert.reference.available_memory_bytes", lambda: 1 << 20)
+    monkeypatch.setattr("rolekit.convert.reference_hf.available_memory_bytes", lambda: 1 << 20)
     with pytest.raises(
         RolekitError, match=r"Comparing with Hugging Face needs .* of memory, and 1\.0 MiB are free"
     ):

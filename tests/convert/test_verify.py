@@ -161,7 +161,7 @@ def test_an_end_that_the_file_does_not_know_fails(
 def test_what_does_not_fit_into_memory_is_said_to_be_unverified(
     exact: Path, base: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rolekit.convert.reference.available_memory_bytes", lambda: 1 << 20)
+    monkeypatch.setattr("rolekit.convert.reference_hf.available_memory_bytes", lambda: 1 << 20)
     proof = proved(exact, base, adapter)
     assert proof.passed
     assert not proof.as_json()["verified"]
@@ -209,3 +209,62 @@ def test_limits_loosen_with_the_bits() -> None:
     assert limits_of("IQ4_XS") == limits_of("Q4_0")
     assert limits_of("Q4_K_M", mean_kl=0.01).mean_kl == 0.01
     assert limits_of("F32", exact_reference=False).mean_kl > limits_of("F32").mean_kl
+
+
+def test_an_mlx_adapter_is_proved_against_its_own_arithmetic(
+    base: Path, adapter: Path, tmp_path: Path
+) -> None:
+    """The same change, written as mlx-lm writes it: x·a·b·scale."""
+    from safetensors.numpy import load_file, save_file
+
+    peft = load_file(adapter / "adapter_model.safetensors")
+    folder = tmp_path / "mlx"
+    folder.mkdir()
+    halves = {"lora_A": "lora_a", "lora_B": "lora_b"}
+    tensors = {}
+    for name, values in peft.items():
+        module, half, _ = name.removeprefix("base_model.model.").rsplit(".", 2)
+        tensors[f"{module}.{halves[half]}"] = np.ascontiguousarray(values.T)
+    save_file(tensors, folder / "adapters.safetensors")
+    config = {
+        "fine_tune_type": "lora",
+        "num_layers": 2,
+        "lora_parameters": {"rank": 8, "scale": 32 / np.sqrt(8), "dropout": 0.0},
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    file = made(Job(base=base, adapter=folder, out=tmp_path / "m.gguf", type_name="F32"))
+    proof = proved(file, base, folder)
+    found = {check.name: check.figure for check in proof.checks}
+    assert proof.reference == "Hugging Face + the MLX adapter in fp32"
+    assert (failed(proof), proof.unverified) == ([], ())
+    assert found["adapter"] == pytest.approx(1, abs=1e-4)
+    assert failed(proved(file, base, adapter)) == []
+
+
+def test_tokens_that_training_added_are_proved_too(base: Path, tmp_path: Path) -> None:
+    """An adapter that brings a larger embedding and the tokenizer to it: both sides read and predict the new tokens."""
+    import warnings
+
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(base))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|aside|>"]})
+    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32)
+    folder = tmp_path / "adapter"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        config = LoraConfig(
+            r=4,
+            target_modules=["q_proj"],
+            modules_to_save=["embed_tokens", "lm_head"],
+            task_type="CAUSAL_LM",
+        )
+        get_peft_model(model, config).save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    file = made(Job(base=base, adapter=folder, out=tmp_path / "m.gguf", type_name="F32"))
+    proof = proved(file, base, folder, adapter=folder)
+    assert (failed(proof), proof.unverified) == ([], ())
+    assert read_header(file).metadata["tokenizer.ggml.tokens"][768] == "<|aside|>"  # type: ignore[index]
