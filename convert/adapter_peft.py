@@ -157,8 +157,11 @@ def _sorted_parts(folder: Path, file: AdapterFile) -> _Parts:
             parts.low.setdefault(module, {})[_HALVES[suffix]] = file.matrix(key)
         elif path.endswith(_TOKENS):
             parts.tokens[path.removesuffix(_TOKENS)] = file.matrix(key)
+        elif ".original_module." in path:
+            continue  # the base's own numbers, which PEFT saves along when the vocabulary has grown
         elif path.endswith((".weight", ".bias")) and ".lora_" not in path:
-            parts.replaced[path.replace(".base_layer.", ".")] = file.matrix(key)
+            name = path.replace(".base_layer.", ".").replace(".modules_to_save.", ".")
+            parts.replaced[name] = file.matrix(key)
         else:
             strange.append(f"it holds {one_line(key)}, which is no part of a LoRA")
     if not (parts.low or parts.replaced or parts.tokens):
