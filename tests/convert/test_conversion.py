@@ -210,6 +210,21 @@ def test_an_adapter_finds_its_tensors_in_a_gguf_too(
         assert same is not touched, name
 
 
+def test_the_tokenizer_that_was_saved_beside_an_adapter_counts(
+    llama: Path, make_adapter: MakeModel, bpe_files: Path, tmp_path: Path
+) -> None:
+    adapter = make_adapter(llama, tmp_path / "adapter", target_modules=["q_proj"])
+    data = json.loads((bpe_files / "tokenizer.json").read_text("utf-8"))
+    data["added_tokens"][1]["content"] = "<|begin|>"
+    data["model"]["vocab"]["<|begin|>"] = data["model"]["vocab"].pop("<|im_start|>")
+    (adapter / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+    keys = read_header(done(Job(llama, tmp_path / "m.gguf", adapter=adapter))).metadata
+    tokens = keys["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, list)
+    assert tokens[1] == "<|begin|>"
+    assert "im_start" in str(keys["tokenizer.chat_template"])  # the base's template: the adapter has none
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # peft, about embeddings
 def test_a_tied_output_that_an_adapter_changes_becomes_its_own(
     make_llama: MakeModel, make_adapter: MakeModel, tmp_path: Path
