@@ -20,6 +20,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from rolekit.endpoints.address import is_endpoint, parse_endpoint
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend, Sampling
 from rolekit.paths import data_dir, home
@@ -36,12 +37,15 @@ from rolekit.tui.safe import cells, sentence
 from rolekit.tui.status import Hints, TitleLine
 
 if TYPE_CHECKING:
+    from rolekit.rolebench.answering import Answerer
     from rolekit.rolebench.live import LiveFigures
     from rolekit.rolebench.planning import Plan
+    from rolekit.rolebench.recipe import Recipe
     from rolekit.rolebench.running import Step
 
 _LABEL_CELLS, _VALUE_CELLS = 11, 20
 _LATEST = 3
+_DOLLARS = re.compile(r"\d{1,6}(\.\d+)?")
 _KEYS = (
     ("Enter", "change"), ("s", "start/stop"), ("b", "blind A/B"), ("o", "report"), ("j", "judge"), ("F1", "help"),
     ("^P", "palette"), ("^Q", "quit"),
@@ -215,10 +219,12 @@ class BenchScreen(Screen[None]):
     async def _go(self) -> None:
         stop = self._stop
         assert stop is not None
-        self._state = RunState(total=1)
-        self._draw()
         try:
-            await self._run(stop)
+            goes_on, max_usd = await self._cap()
+            if goes_on:
+                self._state = RunState(total=1)
+                self._draw()
+                await self._run(stop, max_usd)
         except RolekitError as error:
             self._state = replace(self._state, ended=str(error))
             self._report(error)
@@ -226,39 +232,40 @@ class BenchScreen(Screen[None]):
             self._stop = None
             self._draw()
 
-    async def _run(self, stop: asyncio.Event) -> None:
+    async def _run(self, stop: asyncio.Event, max_usd: float | None) -> None:
         from rolekit.rolebench.answering import answerer_for
-        from rolekit.rolebench.live import LiveFigures
-        from rolekit.rolebench.recipe import Recipe, alone_in, begin
-        from rolekit.rolebench.records import find_data
-        from rolekit.rolebench.running import ask
+        from rolekit.rolebench.recipe import alone_in
 
-        wanted = self.wanted
+        folder = self.wanted.folder
         planned = await asyncio.to_thread(self._plan, lambda advice: None)
         backend, own = await self._backend()
         try:
-            with alone_in(wanted.folder):
-                answerer = await asyncio.to_thread(answerer_for, backend, wanted.folder)
-                recipe = Recipe(
-                    ref=wanted.model, identity=answerer.identity, data_path=str(find_data(wanted.data)),
-                    subset={"per_role": wanted.per_role, "roles": sorted(wanted.role_names), "kinds": [], "split": "test"},
-                    prompting=wanted.prompting, customise=wanted.customise,
-                    sampling=Sampling(temperature=0.0, top_k=0, top_p=1.0, min_p=0.0), max_tokens=wanted.max_tokens,
-                    seed=0, label=wanted.name, examples_sha256=planned.examples_sha256,
-                )  # fmt: skip
-                run = begin(wanted.folder, recipe, planned.records)
-                live = LiveFigures()
-                self._begin(run.answers_file, planned, live)
-                watch = Watch(self._state.done)
-                steps = ask(run, recipe, planned.records, answerer, planned.casting, planned.pairs)
-                async with aclosing(steps):
-                    async for step in steps:
-                        self._take(step, live, watch)
-                        if stop.is_set():
-                            break
+            with alone_in(folder):
+                answerer = await asyncio.to_thread(answerer_for, backend, folder, max_usd)
+                try:
+                    await self._ask_all(planned, answerer, stop)
+                finally:
+                    answerer.release()
         finally:
             if own:
                 await backend.close()
+
+    async def _ask_all(self, planned: Plan, answerer: Answerer, stop: asyncio.Event) -> None:
+        from rolekit.rolebench.live import LiveFigures
+        from rolekit.rolebench.recipe import begin
+        from rolekit.rolebench.running import ask
+
+        recipe = self._recipe(answerer, planned)
+        run = begin(self.wanted.folder, recipe, planned.records)
+        live = LiveFigures()
+        self._begin(run.answers_file, planned, live)
+        watch = Watch(self._state.done)
+        steps = ask(run, recipe, planned.records, answerer, planned.casting, planned.pairs)
+        async with aclosing(steps):
+            async for step in steps:
+                self._take(step, live, watch)
+                if stop.is_set():
+                    break
         done, total = self._state.done, self._state.total
         ended = (
             f"{done} of {total} answered." if done == total else f"Stopped at {done} of {total}; s goes on."
@@ -270,6 +277,27 @@ class BenchScreen(Screen[None]):
             by_role=tuple(live.by_role()),
             seconds_left=None,
         )
+
+    def _recipe(self, answerer: Answerer, planned: Plan) -> Recipe:
+        from rolekit.rolebench.recipe import Recipe
+        from rolekit.rolebench.records import find_data
+
+        wanted = self.wanted
+        return Recipe(
+            ref=wanted.model, identity=answerer.identity, data_path=str(find_data(wanted.data)),
+            subset={"per_role": wanted.per_role, "roles": sorted(wanted.role_names), "kinds": [], "split": "test"},
+            prompting=wanted.prompting, customise=wanted.customise,
+            sampling=Sampling(temperature=0.0, top_k=0, top_p=1.0, min_p=0.0), max_tokens=wanted.max_tokens,
+            seed=0, label=wanted.name, examples_sha256=planned.examples_sha256,
+        )  # fmt: skip
+
+    async def _cap(self) -> tuple[bool, float | None]:
+        """Whether to go on, and what a server elsewhere may cost at most; None where nobody is paid."""
+        ref = self.wanted.model
+        if not is_endpoint(ref) or parse_endpoint(ref).on_this_machine:
+            return True, None
+        typed = await self.app.push_screen_wait(AskScreen("How many US dollars may it cost at most?", "1.00"))
+        return (True, float(typed)) if _DOLLARS.fullmatch(typed) else (False, None)
 
     async def _backend(self) -> tuple[Backend, bool]:
         """Who answers, and whether it is ours to close."""
@@ -337,7 +365,7 @@ class BenchScreen(Screen[None]):
             AskScreen("Who judges? A REF; nothing is paid twice", "openai:gpt-4o")
         )
         cap = await self.app.push_screen_wait(AskScreen("How many US dollars may it cost at most?", "1.00"))
-        if not ref or not re.fullmatch(r"\d{1,6}(\.\d+)?", cap):
+        if not ref or not _DOLLARS.fullmatch(cap):
             return
         self._stop = asyncio.Event()
         try:

@@ -54,7 +54,8 @@ class Spending:
 class Journal:
     """An SQLite file (WAL) of requests, keyed by Call.key. Survives kill -9: what was answered stays answered.
 
-    Never holds a key; every write is a transaction of its own. Use it in one process at a time.
+    Never holds a key; every write is a transaction of its own. Use it in one process, and
+    in one thread at a time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +63,7 @@ class Journal:
         ensure_dir(path.parent)
         self.path = path
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             (version,) = self._db.execute("PRAGMA user_version").fetchone()

@@ -13,11 +13,12 @@ from rolekit.endpoints.backend import EndpointBackend, call_of
 from rolekit.endpoints.buying import Budget, Buyer
 from rolekit.endpoints.failures import Refused
 from rolekit.endpoints.journal import Journal
-from rolekit.endpoints.prices import FREE, price_of
+from rolekit.endpoints.prices import FREE, needed_price, price_of
 from rolekit.engine.backend import LocalBackend
 from rolekit.engine.references import shard_names
 from rolekit.engine.stopping import ReplyFilter
 from rolekit.messages import Backend, Reply, Request, Stats, StopReason
+from rolekit.rolebench.prompting import VERSION
 
 Answered = tuple[int, Reply | Refused]
 _CHUNK = 512
@@ -39,8 +40,12 @@ class Answerer(Protocol):
         """
         ...
 
+    def release(self) -> None:
+        """Let go of what it holds besides the backend; the backend stays open."""
+        ...
+
     async def close(self) -> None:
-        """Release what it holds."""
+        """Release what it holds, and close the backend."""
         ...
 
 
@@ -74,6 +79,9 @@ class LocalAnswerer:
             async with aclosing(self.backend.generate_batch(chunk, parallel=self._parallel)) as replies:
                 async for index, reply in replies:
                     yield start + index, reply
+
+    def release(self) -> None:
+        """Nothing to let go of."""
 
     async def close(self) -> None:
         """Free the model."""
@@ -112,10 +120,14 @@ class EndpointAnswerer:
                 reason: StopReason = "length" if answer.finish_reason == "length" else "end"
                 yield index, Reply(visible.text, (), reason, stats, answer.thinking or visible.thinking)
 
+    def release(self) -> None:
+        """Close the journal."""
+        self.buyer.journal.close()
+
     async def close(self) -> None:
         """Close connections and journal."""
         await self.buyer.client.close()
-        self.buyer.journal.close()
+        self.release()
 
 
 class StreamAnswerer:
@@ -137,22 +149,26 @@ class StreamAnswerer:
                     if isinstance(event, Reply):
                         yield index, event
 
+    def release(self) -> None:
+        """Nothing to let go of."""
+
     async def close(self) -> None:
         """Close the backend."""
         await self.backend.close()
 
 
-def answerer_for(backend: Backend, folder: Path, *, parallel: int = 16, concurrency: int = 8) -> Answerer:
+def answerer_for(backend: Backend, folder: Path, max_usd: float | None = None) -> Answerer:
     """Whoever answers best with this backend: batches for the engine, many requests at once for a server.
 
-    The journal of a server's answers lies in folder.
+    The journal of a server's answers lies in folder. Raises RolekitError when max_usd is given and the price of the
+    model is not known.
     """
     if isinstance(backend, LocalBackend):
-        return LocalAnswerer(backend, parallel=parallel)
+        return LocalAnswerer(backend)
     if isinstance(backend, EndpointBackend):
-        price = price_of(backend.endpoint)
-        buyer = Buyer(backend.client, Journal(folder / "journal.db"), Budget(price or FREE))
-        return EndpointAnswerer(backend.endpoint, buyer, concurrency=concurrency)
+        price = price_of(backend.endpoint) if max_usd is None else needed_price(backend.endpoint)
+        buyer = Buyer(backend.client, Journal(folder / "journal.db"), Budget(price or FREE, max_usd))
+        return EndpointAnswerer(backend.endpoint, buyer, prompt_version=f"bench-run {VERSION}")
     return StreamAnswerer(backend)
 
 

@@ -200,6 +200,36 @@ async def test_a_model_judges_two_runs(drive, make_app, rows, api, home):
     assert (home / "runs" / "second" / "judge" / "verdicts.jsonl").is_file()
 
 
+async def test_a_server_answers_and_is_paid_once(drive, make_app, rows, api, home):
+    from rolekit.endpoints.backend import open_endpoint
+
+    for _ in range(2):
+        app = make_app(REPLIES, role=None, open_other=open_endpoint)
+        app._bench.wanted = Wanted(data=str(rows), model=api.ref, per_role=0, name="served")
+        async with drive(app, LARGE) as hand:
+            await open_bench(hand)
+            await start(hand)
+            assert "6 of 6 answered." in hand.screen
+    assert len(api.seen) == 6
+
+
+async def test_a_server_elsewhere_needs_a_cap_and_a_price(drive, make_app, rows):
+    from rolekit.endpoints.backend import open_endpoint
+
+    app = make_app(REPLIES, role=None, open_other=open_endpoint)
+    app._bench.wanted = Wanted(data=str(rows), model="openai:m@https://example.org/v1", per_role=0)
+    async with drive(app, LARGE) as hand:
+        await open_bench(hand)
+        await hand.press("s")
+        await hand.until(lambda: "US dollars" in hand.screen)
+        await hand.press("escape")
+        await hand.until(lambda: not app._bench.busy)
+        await hand.press("s")
+        await hand.until(lambda: "US dollars" in hand.screen)
+        await hand.press("enter")
+        await hand.until(lambda: "price of m at example.org is not known" in hand.screen)
+
+
 async def test_hostile_answers_stay_text(drive, make_app, rows):
     app = make_app(("[red]\x1b[2J\x1b]0;owned\x07 \u202eevil",), role=None)
     app._bench.wanted = Wanted(data=str(rows), per_role=0, name="first")
