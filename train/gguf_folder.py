@@ -67,7 +67,7 @@ def folder_of(gguf: Path) -> Path:
 def _write(gguf: Path, folder: Path) -> None:
     header = read_header(gguf)
     config = settings_of(header)
-    tensors = dict(_tensors(gguf, header, config))
+    tensors = dict(tensors_of(gguf, header, config))
     config["tie_word_embeddings"] = "lm_head.weight" not in tensors
     write_pending(folder / "model.safetensors", tensors, {"format": "pt"})
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
@@ -78,7 +78,7 @@ def settings_of(header: GgufHeader) -> dict[str, Any]:
     architecture = header.text("general.architecture")
     if architecture not in _FAMILIES:
         raise RolekitError(
-            f"A GGUF of the architecture {architecture or 'nothing'} cannot be trained with MLX.",
+            f"A GGUF of the architecture {architecture or 'nothing'} cannot be read here.",
             "Name the model's Hugging Face or MLX folder instead.",
         )
     names = {tensor.name for tensor in header.tensors}
@@ -121,7 +121,8 @@ def settings_of(header: GgufHeader) -> dict[str, Any]:
     return config
 
 
-def _tensors(gguf: Path, header: GgufHeader, config: dict[str, Any]) -> Iterator[tuple[str, Pending]]:
+def tensors_of(gguf: Path, header: GgufHeader, config: dict[str, Any]) -> Iterator[tuple[str, Pending]]:
+    """The weights of a GGUF under transformers' names, in settings_of(header)'s layout; dequantized when made."""
     from gguf import GGUFReader
 
     reader = GGUFReader(gguf)

@@ -31,9 +31,6 @@ def load_base(path: Path, dtype: torch.dtype | None, *, nf4: bool = False) -> Pr
         model = _load(path, first, nf4)
         if dtype is None and first == torch.float16 and _overflows(model):
             model = _load(path, torch.bfloat16, nf4)
-    for attribute in ("quantization_config",) if path.is_file() else ():
-        if hasattr(model.config, attribute):
-            delattr(model.config, attribute)  # the weights are plain numbers now, whatever the file had
     model.config.use_cache = False
     model.requires_grad_(False)
     return model.eval()
@@ -59,6 +56,49 @@ def _attention(config: Any) -> str:
 
 
 def _from_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """Tensor by tensor where the layout is known here, so that only the 16-bit model is in memory."""
+    from rolekit.engine.gguf_header import read_header
+    from rolekit.train.gguf_folder import settings_of, tensors_of
+
+    header = read_header(path)
+    try:
+        config = settings_of(header)
+    except RolekitError:
+        return _gguf_through_transformers(path, dtype)
+    tensors = dict(tensors_of(path, header, config))
+    config["tie_word_embeddings"] = "lm_head.weight" not in tensors
+    model = _empty_model(config, dtype)
+    for name, pending in tensors.items():
+        module, _, attribute = name.rpartition(".")
+        values = torch_values(pending.make().float32().values, dtype)
+        setattr(model.get_submodule(module), attribute, values)
+    model.tie_weights()
+    return model
+
+
+def torch_values(values: Any, dtype: torch.dtype) -> torch.nn.Parameter:
+    """A frozen parameter of dtype from fp32 numbers."""
+    import torch
+
+    return torch.nn.Parameter(torch.from_numpy(values.astype("f4", copy=False)).to(dtype), requires_grad=False)
+
+
+def _empty_model(settings: dict[str, Any], dtype: torch.dtype) -> PreTrainedModel:
+    """A model without weights, but with the tables that transformers computes itself."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(**{key: value for key, value in settings.items() if key != "torch_dtype"})
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, attn_implementation="sdpa", dtype=dtype
+        )
+    rotary: Any = type(model.model.rotary_emb)
+    model.model.rotary_emb = rotary(config=config)
+    return model
+
+
+def _gguf_through_transformers(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name, local_files_only=True)
@@ -66,6 +106,9 @@ def _from_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
         str(path.parent), gguf_file=path.name, dtype=dtype, attn_implementation=_attention(config),
         local_files_only=True,
     )  # fmt: skip
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config  # the weights are plain numbers now, whatever the file had
+    model.hf_quantizer = None
     return model
 
 
