@@ -22,7 +22,15 @@ from typing import Literal
 from rolekit.errors import RolekitError
 from rolekit.train.checkpoints import Checkpoints, Standing, write_folder
 from rolekit.train.examples import Example
-from rolekit.train.packing import Batching, StepPlan, build_pack, order_epoch, plan_evaluation, plan_step
+from rolekit.train.packing import (
+    Batching,
+    Pack,
+    StepPlan,
+    build_pack,
+    order_epoch,
+    plan_evaluation,
+    plan_step,
+)
 from rolekit.train.recipe import Recipe
 from rolekit.train.schedule import Schedule
 from rolekit.train.stepping import Evaluated, LoopEvent, Saved, Started, StepDone, Stepper, Warned
@@ -129,18 +137,19 @@ class Loop:
         """
         if not self.rows:
             raise RolekitError("There is no row to train on.", "Check the data: rolekit data check FILE.")
+        steps = self.steps
         checkpoints = Checkpoints(self.folder / "checkpoints", self.identity, self.options.keep)
         self._resume(checkpoints)
         self.watch(
-            Started(self._standing.step, self.steps, self.options.epochs, len(self.rows), len(self.held_out))
+            Started(self._standing.step, steps, self.options.epochs, len(self.rows), len(self.held_out))
         )
         schedule = self._schedule()
-        while self._standing.step < self.steps and not self._standing.stopped:
+        while self._standing.step < steps and not self._standing.stopped:
             if not self._one_step(schedule, checkpoints):
                 self._save(checkpoints)
                 return self._outcome("interrupted", None)
             evaluated = self._evaluate_when_due()
-            last = self._standing.step == self.steps
+            last = self._standing.step == steps
             if evaluated or last or self._save_is_due():
                 self._save(checkpoints)
         adapter = self._finish(checkpoints)
@@ -156,6 +165,14 @@ class Loop:
         if found:
             self._standing, state = found
             self.stepper.load_state(state)
+            for step in range(min(self._standing.step, self._ends[0])):
+                plan, _ = self._plan(step)
+                for indices in plan.packs:
+                    self._remember(build_pack(self.rows, indices, shared_prefix=plan.shared_prefix))
+
+    def _remember(self, pack: Pack) -> None:
+        if self.stepper.processes == 1 and self.options.epochs > 1:
+            self.stepper.remember(pack)
 
     def _plan(self, step: int) -> tuple[StepPlan, float]:
         """The packs of a step, and how many epochs are done behind it."""
@@ -173,11 +190,16 @@ class Loop:
         if self._cancelled():
             return False
         alone = self.stepper.processes == 1
-        for number in range(self.stepper.rank, len(plan.packs), self.stepper.processes):
+        for number, mine in self._share(len(plan.packs)):
             if alone and self.cancel.is_set():
                 self.stepper.discard()
                 return False
             pack = build_pack(self.rows, plan.packs[number], shared_prefix=plan.shared_prefix)
+            if not mine:
+                self.stepper.idle(pack)
+                continue
+            if step < self._ends[0]:
+                self._remember(pack)
             loss_sum += self.stepper.forward_backward(
                 pack, plan.supervised, (self.options.seed, step, number)
             )
@@ -200,6 +222,12 @@ class Loop:
         )  # fmt: skip
         return True
 
+    def _share(self, packs: int) -> Iterator[tuple[int, bool]]:
+        """This process's packs; every process gets as many, some of them another's (False)."""
+        rank, processes = self.stepper.rank, self.stepper.processes
+        for first in range(0, packs, processes):
+            yield min(first + rank, packs - 1), first + rank < packs
+
     def _cancelled(self) -> bool:
         """Whether any process was told to stop; all of them see the same answer."""
         return self.stepper.total(float(self.cancel.is_set())) > 0
@@ -210,10 +238,10 @@ class Loop:
             return False
         began = time.perf_counter()
         plan = plan_evaluation(self.held_out, self.options.batching)
-        mine = plan.packs[self.stepper.rank :: self.stepper.processes]
-        shared = plan.shared_prefix
-        packs = (build_pack(self.held_out, pack, shared_prefix=shared) for pack in mine)
-        found = sum(self.stepper.evaluate(pack) for pack in packs)
+        found = 0.0
+        for number, mine in self._share(len(plan.packs)):
+            pack = build_pack(self.held_out, plan.packs[number], shared_prefix=plan.shared_prefix)
+            found += self.stepper.evaluate(pack) * mine
         loss = self.stepper.total(found) / plan.supervised
         best = self._standing.best_loss is None or loss < self._standing.best_loss
         if best:

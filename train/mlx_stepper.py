@@ -85,6 +85,12 @@ class MlxStepper:
         self.discard()
         return norm
 
+    def remember(self, pack: Pack) -> None:
+        """Nothing is kept from epoch to epoch."""
+
+    def idle(self, pack: Pack) -> None:
+        """There are no other processes."""
+
     def discard(self) -> None:
         """Clear the gradient that has been added up."""
         self._gradient = {}

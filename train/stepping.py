@@ -35,6 +35,17 @@ class Stepper(Protocol):
         """
         ...
 
+    def remember(self, pack: Pack) -> None:
+        """Told of each pack of the first epoch before it is trained on, and of all that passed when a run goes on.
+
+        A backend may keep what frozen layers below the first adapter make of it; it may do nothing.
+        """
+        ...
+
+    def idle(self, pack: Pack) -> None:
+        """Take part in what other processes compute together, for want of a pack, and add nothing."""
+        ...
+
     def step(self, learning_rate: float, max_norm: float) -> float:
         """Clip the gradient to max_norm (0: not at all), update the adapter, clear the gradient.
 

@@ -75,8 +75,8 @@ class TreeAttention:
         for tree in pack.layout:
             self._add_tree(tree, window)
 
-    def forward(self, qkv: torch.Tensor) -> torch.Tensor:
-        """[n, q * size], ready for the output projection."""
+    def forward(self, qkv: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """[n, q * size], ready for the output projection, in out."""
         heads = self._heads
         rows = qkv.view(-1, heads.size)
         slots = torch.empty(self._output_slots, heads.size, dtype=qkv.dtype)
@@ -87,7 +87,8 @@ class TreeAttention:
             size = query.shape[0] * query.shape[1]
             torch.bmm(chances, value, out=slots[at : at + size].view(query.shape))
             at += size
-        return slots.index_select(0, self._output_inverse).view(len(qkv), -1)
+        torch.index_select(slots, 0, self._output_inverse, out=out.view(-1, heads.size))
+        return out
 
     def backward(self, qkv: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
         """d loss / d qkv, for upstream = d loss / d forward(qkv), [n, q * size]."""

@@ -16,16 +16,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def load_base(path: Path, dtype: torch.dtype | None, *, nf4: bool = False) -> PreTrainedModel:
+def load_base(path: Path, dtype: torch.dtype | None, *, nf4: torch.dtype | None = None) -> PreTrainedModel:
     """The model at path, a .gguf file or a Hugging Face folder, with weights of dtype, frozen, on the CPU.
 
     Without a dtype weights take 16 bits: bfloat16 where that is how they were published, else float16, which is
-    eight times finer, or bfloat16 after all where a weight is too large for it. nf4 keeps the linear layers in 4 bits (bitsandbytes), for folders only.
+    eight times finer, or bfloat16 after all where a weight is too large for it. nf4, the dtype to compute in, keeps the linear layers in 4 bits (bitsandbytes), for folders only.
     Raises RolekitError for pickled weights, models that need their own code, a GGUF of an architecture that
     transformers cannot read, and damaged files.
     """
     import torch
 
+    if nf4 and path.is_file():
+        raise RolekitError(
+            f"{path.name} is a GGUF, whose weights cannot be put into 4 bits again.",
+            'Name the model\'s Hugging Face folder, or set lora.quantize = "none".',
+        )
     with _quiet(), _plain_errors(path):
         first = dtype or (torch.float16 if path.is_file() or not _is_bf16(path) else torch.bfloat16)
         model = _load(path, first, nf4)
@@ -36,7 +41,7 @@ def load_base(path: Path, dtype: torch.dtype | None, *, nf4: bool = False) -> Pr
     return model.eval()
 
 
-def _load(path: Path, dtype: torch.dtype, nf4: bool) -> PreTrainedModel:
+def _load(path: Path, dtype: torch.dtype, nf4: torch.dtype | None) -> PreTrainedModel:
     return _from_gguf(path, dtype) if path.is_file() else _from_folder(path, dtype, nf4)
 
 
@@ -80,7 +85,9 @@ def torch_values(values: Any, dtype: torch.dtype) -> torch.nn.Parameter:
     """A frozen parameter of dtype from fp32 numbers."""
     import torch
 
-    return torch.nn.Parameter(torch.from_numpy(values.astype("f4", copy=False)).to(dtype), requires_grad=False)
+    return torch.nn.Parameter(
+        torch.from_numpy(values.astype("f4", copy=False)).to(dtype), requires_grad=False
+    )
 
 
 def _empty_model(settings: dict[str, Any], dtype: torch.dtype) -> PreTrainedModel:
@@ -112,12 +119,12 @@ def _gguf_through_transformers(path: Path, dtype: torch.dtype) -> PreTrainedMode
     return model
 
 
-def _from_folder(path: Path, dtype: torch.dtype, nf4: bool) -> PreTrainedModel:
+def _from_folder(path: Path, dtype: torch.dtype, nf4: torch.dtype | None) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     check_folder(path)
     config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-    more: dict[str, Any] = {"quantization_config": _nf4_config(dtype)} if nf4 else {}
+    more: dict[str, Any] = {"quantization_config": _nf4_config(nf4)} if nf4 else {}
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(path), dtype=dtype, attn_implementation=_attention(config), use_safetensors=True, trust_remote_code=False,
         local_files_only=True, **more,

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from rolekit.train.packing import Pack
 from rolekit.train.torch_attention import Heads, TreeAttention
+from rolekit.train.torch_cache import PathCache
 from rolekit.train.torch_lora import Part, part_of
 from rolekit.train.torch_loss import head_of, token_losses
 from rolekit.train.torch_math import Group, Workspace, norm_backward, norm_forward, rotate
@@ -119,6 +120,7 @@ class Decoder:
         self._lowest = next((at for at, layer in enumerate(self._layers) if layer.trained), 0)
         self._space = Workspace()
         self._checkpointing = checkpointing
+        self._frozen = PathCache(config.hidden_size) if self._lowest else None
 
     def _layer(self, block: Any, config: Any, number: int) -> Layer:
         attention, mlp = block.self_attn, block.mlp
@@ -150,8 +152,8 @@ class Decoder:
         """The loss of each label of the pack, fp32 [m]."""
         with torch.no_grad():
             run = self._begin(pack)
-            hidden = self._embed(pack, None)
-            for number in range(len(self._layers)):
+            hidden = self._below(run, pack, None)
+            for number in range(self._lowest, len(self._layers)):
                 hidden = self._forward(run, number, hidden, keep=False)
             return self._head_losses(pack, run, hidden, gradient=False)[0]
 
@@ -164,12 +166,11 @@ class Decoder:
         """
         with torch.no_grad():
             run = self._begin(pack)
-            hidden = self._embed(pack, noise)
-            for number in range(len(self._layers)):
+            hidden = self._below(run, pack, noise)
+            for number in range(self._lowest, len(self._layers)):
                 if self._checkpointing:
                     run.inputs.append(hidden)
-                keep = number >= self._lowest and not self._checkpointing
-                hidden = self._forward(run, number, hidden, keep=keep)
+                hidden = self._forward(run, number, hidden, keep=not self._checkpointing)
             losses, slope = self._head_losses(pack, run, hidden, gradient=True)
             assert slope is not None
             slope /= denominator
@@ -178,6 +179,24 @@ class Decoder:
                     self._forward(run, number, run.inputs.pop(), keep=True)
                 slope = self._backward(run, number, slope)
             return losses
+
+    def remember(self, pack: Pack) -> None:
+        """Keep what the layers below the first adapter make of the pack, for the epochs to come."""
+        if self._frozen is not None and self._frozen.lookup(pack) is None:
+            with torch.no_grad():
+                self._frozen.remember(pack, self._below(self._begin(pack), pack, None))
+
+    def _below(
+        self, run: _Pass, pack: Pack, noise: Callable[[torch.Tensor], torch.Tensor] | None
+    ) -> torch.Tensor:
+        """What goes into the first layer with an adapter: remembered, or computed."""
+        known = self._frozen.lookup(pack) if self._frozen is not None and noise is None else None
+        if known is not None:
+            return known
+        hidden = self._embed(pack, noise)
+        for number in range(self._lowest):
+            hidden = self._forward(run, number, hidden, keep=False)
+        return hidden
 
     def _begin(self, pack: Pack) -> _Pass:
         positions = torch.from_numpy(pack.positions)[None]
@@ -221,11 +240,13 @@ class Decoder:
         """One layer. The last one returns only the rows that predict something."""
         layer, space = self._layers[number], self._space
         key = number if keep and not self._checkpointing else -1
+        width = x.shape[1]
         normed, x_scale = norm_forward(x, layer.input_norm, self._eps, space.get("normed", x.shape))
         qkv = layer.qkv.forward(normed, space, space.get(("qkv", key), (len(x), layer.qkv.out)))
         raw = self._rotated(layer, run, qkv, key)
-        attended = run.attention[layer.window].forward(qkv)
-        middle = layer.out.forward(attended, space).add_(x)
+        attended = space.get(("attended", key), (len(x), layer.out.inside))
+        run.attention[layer.window].forward(qkv, attended)
+        middle = layer.out.forward(attended, space, space.get(("middle", key), x.shape)).add_(x)
         if number == len(self._layers) - 1:
             middle = middle.index_select(0, run.sources)
         normed, middle_scale = norm_forward(
@@ -238,7 +259,9 @@ class Decoder:
         active = functional.silu(gate_up[:, :half]).mul_(gate_up[:, half:])
         if keep:
             run.kept.append(_Kept(x, x_scale, raw, qkv, attended, middle, middle_scale, gate_up))
-        return layer.down.forward(active, space).add_(middle)
+        # The last layer's rows are not the next one's input, and the last but one's are still needed.
+        place = ("hidden", number if keep or self._checkpointing else number % 2)
+        return layer.down.forward(active, space, space.get(place, (len(middle), width))).add_(middle)
 
     def _rotated(self, layer: Layer, run: _Pass, qkv: torch.Tensor, key: int) -> torch.Tensor | None:
         """Rotate queries (and scale them) and keys in place; what they were before a head norm, where there is one."""

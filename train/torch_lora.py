@@ -40,6 +40,12 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int, base_name: str) -> P
     targets: str | list[str] = (
         "all-linear" if lora.target_modules == "all-linear" else list(lora.target_modules)
     )
+    if lora.layers_to_transform and targets == "all-linear":  # which peft takes for a pattern, and refuses
+        head = model.get_output_embeddings()
+        linear = [
+            name for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head
+        ]
+        targets = sorted({name.rpartition(".")[2] for name in linear})
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -106,7 +112,8 @@ def save_peft(model: PeftModel, folder: Path) -> None:
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    # Not the model's own state_dict(): in one of several processes it would put spread weights out of step.
+    tensors = get_peft_model_state_dict(model, state_dict=dict(trained(model)), save_embedding_layers=False)
     plain = {
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in sorted(tensors.items())
     }

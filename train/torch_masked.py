@@ -13,6 +13,7 @@ import torch
 
 from rolekit.errors import RolekitError
 from rolekit.train.packing import Pack, attention_mask
+from rolekit.train.torch_flex import Kernel, block_mask, faster_kernel
 from rolekit.train.torch_loss import LinearCrossEntropy, head_of, token_losses
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class MaskedDecoder:
         self._head = head_of(base)
         self._compute = compute
         self._device = next(model.parameters()).device
+        self._kernel: Kernel | None = None if self._device.type == "cuda" else "sdpa"
 
     def losses(self, pack: Pack) -> torch.Tensor:
         """The loss of each label of the pack, fp32 [m]."""
@@ -85,8 +87,20 @@ class MaskedDecoder:
         hidden = out.last_hidden_state[0].index_select(0, sources)
         return hidden, torch.from_numpy(pack.labels).to(self._device)
 
+    def _choose_kernel(self, pack: Pack) -> None:
+        """On a GPU, once: measure which attention kernel suits packs like this one."""
+        config = self._config
+        self._kernel = "sdpa"
+        if config._attn_implementation == "sdpa":
+            size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+            heads = (config.num_attention_heads, config.num_key_value_heads, size)
+            self._kernel = faster_kernel(pack, heads, self._compute, self._device)
+            config._attn_implementation = self._kernel
+
     def _masks(self, pack: Pack) -> Any:
         """An additive 4-D mask, or one for each kind of layer where the family mixes full and sliding ones."""
+        if self._kernel is None:
+            self._choose_kernel(pack)
         kinds = set(getattr(self._config, "layer_types", None) or ())
         window = int(getattr(self._config, "sliding_window", None) or 0)
         if not kinds:
@@ -95,7 +109,9 @@ class MaskedDecoder:
         by_kind = self._config.model_type in ("gemma2", "gemma3_text", "qwen2", "qwen3", "smollm3")
         return masks if by_kind else next(iter(masks.values()))
 
-    def _mask(self, pack: Pack, window: int) -> torch.Tensor:
+    def _mask(self, pack: Pack, window: int) -> Any:
+        if self._kernel == "flex_attention":
+            return block_mask(pack, window, self._device)
         seen = torch.from_numpy(attention_mask(pack, window)).to(self._device)
         hidden = torch.zeros(seen.shape, dtype=self._compute, device=self._device)
         return hidden.masked_fill_(~seen, torch.finfo(self._compute).min)[None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Hashable, Sequence
 
 import torch
@@ -10,7 +11,11 @@ from rolekit.train.torch_lora import Part
 
 
 class Workspace:
-    """Buffers that are used again step after step, so that the system does not hand out new pages each time."""
+    """Buffers that are used again step after step, so that the system does not hand out new pages each time.
+
+    They are mapped with room to grow: what was never written to takes no memory, and nothing tears holes into the
+    heap when a longer pack comes.
+    """
 
     def __init__(self) -> None:
         self._buffers: dict[Hashable, torch.Tensor] = {}
@@ -22,13 +27,9 @@ class Workspace:
             size *= side
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < size:
-            buffer = self._buffers[name] = torch.empty(size)
+            mapped = mmap.mmap(-1, 4 * max(size + size // 2, 1024))
+            buffer = self._buffers[name] = torch.frombuffer(mapped, dtype=torch.float32)
         return buffer[:size].view(tuple(shape))
-
-    @property
-    def bytes(self) -> int:
-        """What all buffers take."""
-        return sum(4 * buffer.numel() for buffer in self._buffers.values())
 
 
 class Group:
@@ -38,7 +39,7 @@ class Group:
         self.parts = parts
         self.out = sum(part.weight.shape[0] for part in parts)
         self.ranks = sum(part.rank for part in parts)
-        self._in = parts[0].weight.shape[1]
+        self.inside = parts[0].weight.shape[1]
         self._bias: torch.Tensor | None = None
         if any(part.bias is not None for part in parts):
             self._bias = torch.cat(
@@ -52,7 +53,7 @@ class Group:
         """W + scale * B A of all parts, [out, in], fp32."""
         if len(self.parts) == 1 and not self.ranks and self.parts[0].weight.dtype == torch.float32:
             return self.parts[0].weight
-        merged = space.get(("weight", self.out, self._in), (self.out, self._in))
+        merged = space.get(("weight", self.out, self.inside), (self.out, self.inside))
         at = 0
         for part in self.parts:
             rows = merged[at : at + part.weight.shape[0]]
@@ -80,7 +81,7 @@ class Group:
             self._into_adapters(x, slope)
         if not into_input:
             return torch.empty(0)
-        return torch.mm(slope, self._weight(space), out=space.get(("into", self._in), x.shape))
+        return torch.mm(slope, self._weight(space), out=space.get(("into", self.inside), x.shape))
 
     def _into_adapters(self, x: torch.Tensor, slope: torch.Tensor) -> None:
         trained = [part for part in self.parts if part.a is not None]

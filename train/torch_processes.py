@@ -7,13 +7,11 @@ were dealt out. With FSDP the frozen base is spread over the processes.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from peft import PeftModel
 
 
 @dataclass(slots=True)
@@ -39,10 +37,14 @@ class Processes:
         given = torch.tensor([value], dtype=torch.float64, device=self.device)
         return float(self.accelerator.reduce(given, reduction="sum")[0])
 
-    def shard(self, model: PeftModel) -> None:
-        """Spread the frozen base over the processes where FSDP was asked for."""
-        if self.sharded:
-            self.accelerator.prepare_model(model)
+    def shard(self, base: Any, adapters: Sequence[torch.nn.Parameter]) -> None:
+        """Spread the layers' frozen weights over the processes (FSDP2); adapters stay whole everywhere."""
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh(self.device.type, (self.count,))
+        for layer in base.model.layers:
+            fully_shard(layer, mesh=mesh, ignored_params=set(adapters))
 
 
 def join_processes() -> Processes:
@@ -51,13 +53,11 @@ def join_processes() -> Processes:
         return Processes(device=best_device())
     from accelerate import Accelerator
 
+    # Which weights are spread is decided here; accelerate's own wrapper would spread the adapters too.
+    sharded = os.environ.pop("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true")
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     return Processes(
-        accelerator.process_index,
-        accelerator.num_processes,
-        accelerator.device,
-        os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true"),
-        accelerator,
+        accelerator.process_index, accelerator.num_processes, accelerator.device, sharded, accelerator
     )
 
 

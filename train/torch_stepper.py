@@ -20,7 +20,7 @@ from rolekit.train.torch_base import load_base
 from rolekit.train.torch_decoder import Decoder, refusal
 from rolekit.train.torch_dtype import Precision, precision
 from rolekit.train.torch_linear import prepare
-from rolekit.train.torch_lora import add_lora, flatten, save_peft
+from rolekit.train.torch_lora import add_lora, flatten, save_peft, trained
 from rolekit.train.torch_masked import MaskedDecoder, check_family
 from rolekit.train.torch_processes import Processes, join_processes
 
@@ -36,7 +36,7 @@ def open_torch(path: Path, recipe: Recipe, base_name: str, *, general: bool = Fa
     """
     processes = join_processes()
     chosen = precision(recipe.dtype, processes.device)
-    base = load_base(path, chosen.storage, nf4=recipe.lora.quantize == "nf4")
+    base = load_base(path, chosen.storage, nf4=chosen.compute if recipe.lora.quantize == "nf4" else None)
     check_family(base.config.get_text_config().model_type)
     model = add_lora(base, recipe.lora, recipe.seed, base_name)
     return TorchStepper(model, recipe, chosen, processes, general=general)
@@ -74,7 +74,8 @@ class TorchStepper:
     def _masked(self, chosen: Precision) -> MaskedDecoder:
         if self._recipe.checkpointing == "on":
             _checkpoint_layers(self.model)
-        self._processes.shard(self.model)
+        if self._processes.sharded:
+            self._processes.shard(self.model.get_base_model(), [p for _, p in trained(self.model)])
         return MaskedDecoder(self.model, chosen.compute)
 
     @property
@@ -121,6 +122,16 @@ class TorchStepper:
             return hidden + drawn.to(hidden)
 
         return add
+
+    def remember(self, pack: Pack) -> None:
+        """See Stepper.remember: only where the first layers have no adapter, and their input no noise."""
+        if self._fast is not None and self.processes == 1 and not self._recipe.batch.neftune:
+            self._fast.remember(pack)
+
+    def idle(self, pack: Pack) -> None:
+        """See Stepper.idle: with the base spread over processes, every one has to bring its part of the weights."""
+        if self._processes.sharded and self._general is not None:
+            self._general.forward_backward(pack, math.inf, None)
 
     def step(self, learning_rate: float, max_norm: float) -> float:
         """Sum the gradients of all processes, clip, update."""

@@ -50,6 +50,12 @@ class BigramStepper:
         self.discard()
         return norm
 
+    def remember(self, pack: Pack) -> None:
+        """Nothing."""
+
+    def idle(self, pack: Pack) -> None:
+        """Nothing."""
+
     def discard(self) -> None:
         self.gradient = np.zeros_like(self.weight)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +14,16 @@ from toy_rows import toy_rows
 
 from rolekit.errors import RolekitError
 from rolekit.train.examples import Example
-from rolekit.train.packing import build_pack
+from rolekit.train.packing import attention_mask, build_pack
 from rolekit.train.recipe import Batch, Lora, Recipe
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 from rolekit.train.torch_dtype import Precision, precision
+from rolekit.train.torch_flex import tree_rule
 from rolekit.train.torch_lora import add_lora, trained
-from rolekit.train.torch_stepper import TorchStepper
+from rolekit.train.torch_stepper import TorchStepper, open_torch
 
 ROWS = toy_rows(7, roles=2)
 TOKENS = sum(row.supervised_tokens for row in ROWS)
@@ -165,3 +169,39 @@ def test_bfloat16_only_where_it_is_native(tmp_path: Any) -> None:
     assert precision("float32", cpu, cpuinfo) == FP32
     with pytest.raises(RolekitError, match="float16"):
         precision("float16", cpu, cpuinfo)
+
+
+def test_frozen_layers_are_computed_once() -> None:
+    lora = Lora(r=4, layers_to_transform=(2,))
+    stepper = TorchStepper(adapted("llama", lora), Recipe(lora=lora), FP32)
+    fresh = packed(stepper)
+    stepper.discard()
+    for indices in ([0, 2, 4, 6], [1, 3, 5]):
+        stepper.remember(build_pack(ROWS, indices))
+    assert stepper._fast is not None
+    stepper._fast._embedding = torch.full_like(stepper._fast._embedding, math.nan)
+    assert_equal(stepper, fresh)
+
+
+@pytest.mark.parametrize("window", [0, 5])
+def test_the_gpu_kernel_gets_the_same_tree(window: int) -> None:
+    from torch.nn.attention.flex_attention import create_mask
+
+    pack = build_pack(ROWS, range(7))
+    rule = tree_rule(pack, window, torch.device("cpu"))
+    found = create_mask(rule, None, None, pack.tokens, pack.tokens, device="cpu")
+    assert torch.equal(found[0, 0], torch.from_numpy(attention_mask(pack, window)))
+
+
+def test_four_bit_weights_train_or_say_why_not(tmp_path: Path) -> None:
+    """QLoRA: where bitsandbytes works the adapter gets a gradient, elsewhere there is one sentence."""
+    tiny_model("llama").save_pretrained(tmp_path)
+    lora = Lora(r=4, quantize="nf4")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        with pytest.raises(RolekitError, match="QLoRA"):
+            open_torch(tmp_path, Recipe(lora=lora), "tiny")
+        return
+    stepper = open_torch(tmp_path, Recipe(lora=lora), "tiny")
+    assert stepper.general_because == "its weights are in 4 bits"
+    stepper.forward_backward(build_pack(ROWS, range(7)), TOKENS, (0, 0, 0))
+    assert stepper.step(0.1, 1.0) > 0.0

@@ -62,11 +62,14 @@ def test_killed_and_resumed_gives_the_same_bytes(
     assert adapter(tmp_path) == adapter(whole[0])
 
 
-def test_two_processes_learn_like_one(base: Path, whole: tuple[Path, Steps], tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharded", ["false", "true"], ids=["ddp", "fsdp"])
+def test_two_processes_learn_like_one(
+    base: Path, whole: tuple[Path, Steps], tmp_path: Path, sharded: str
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    steps = work("pair", base, tmp_path, str(port))
+    steps = work("pair", base, tmp_path, str(port), sharded)
     assert [step for step, *_ in steps] == [step for step, *_ in whole[1]]
     for found, expected in zip(steps, whole[1], strict=True):
         assert found[1:] == pytest.approx(expected[1:], rel=1e-4)

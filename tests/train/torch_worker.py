@@ -1,6 +1,6 @@
 """Training runs in processes of their own, which are killed (`lives`), or are several (`pair`), or neither (`run`).
 
-Usage: torch_worker.py MODE BASE OUT [PORT]. The heavy imports are paid once: lives are forked from one process.
+Usage: torch_worker.py MODE BASE OUT [PORT SHARDED]. The heavy imports are paid once: lives are forked from one process.
 Also what `torchrun` starts, with the mode `run`.
 """
 
@@ -20,7 +20,7 @@ from toy_rows import toy_rows
 
 from rolekit.train.loop import Loop, LoopOptions
 from rolekit.train.packing import Batching
-from rolekit.train.recipe import Batch, Lora, Recipe
+from rolekit.train.recipe import Lora, Recipe
 from rolekit.train.stepping import LoopEvent, StepDone
 from rolekit.train.torch_stepper import open_torch
 
@@ -28,10 +28,12 @@ OPTIONS = LoopOptions(
     Batching(rows_per_step=4, pack_tokens=40), epochs=2, learning_rate=0.01, eval_every=4, save_every=1
 )
 
+LORA = Lora(r=4, layers_to_transform=(1, 2))
+
 
 def run(base: Path, out: Path) -> None:
     """One run; each step is a line on stdout."""
-    recipe = Recipe(lora=Lora(r=4), batch=Batch(neftune=1.0), dtype="float32")
+    recipe = Recipe(lora=LORA, dtype="float32")
     stepper = open_torch(base, recipe, "tiny")
 
     def watch(event: LoopEvent) -> None:
@@ -65,15 +67,15 @@ def lives(base: Path, out: Path) -> None:
     print(kills)
 
 
-def pair(base: Path, out: Path, port: str) -> None:
-    """Two processes that see the environment that torchrun gives them."""
+def pair(base: Path, out: Path, port: str, sharded: str) -> None:
+    """Two processes that see the environment that torchrun (or accelerate launch with FSDP) gives them."""
     children = []
     for rank in range(2):
         child = os.fork()
         if child == 0:
             os.environ |= {
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_FSDP": sharded,
             }  # fmt: skip
             run(base, out)
             os._exit(0)
