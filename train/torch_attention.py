@@ -58,7 +58,7 @@ class _Chunk:
     real: torch.Tensor | None
     """1 for output rows that exist, 0 for padding; None where nothing is padded."""
     hidden: torch.Tensor
-    """[length, 1, keys from first_hidden on], true where a query may not look."""
+    """[length, 1, keys from first_hidden on], -inf where a query may not look, else 0."""
     first_hidden: int
 
 
@@ -151,7 +151,7 @@ class TreeAttention:
     def _chances(self, chunk: _Chunk, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         scores = torch.bmm(query, key.transpose(1, 2))
         seen = scores.view(query.shape[0], chunk.length, self._heads.group, key.shape[1])
-        seen[..., chunk.first_hidden :].masked_fill_(chunk.hidden, -math.inf)
+        seen[..., chunk.first_hidden :].add_(chunk.hidden)
         return torch.softmax(scores, dim=-1, out=scores)
 
     def _add_tree(self, tree: Tree, window: int) -> None:
@@ -224,4 +224,5 @@ def _hidden(prefix: int, length: int, window: int) -> dict[str, Any]:
     hidden = key > own
     if first == 0 and window > 0:
         hidden |= own - key >= window
-    return {"hidden": hidden[:, None, :], "first_hidden": first}
+    bias = torch.zeros(hidden.shape).masked_fill_(hidden, -math.inf)
+    return {"hidden": bias[:, None, :], "first_hidden": first}
