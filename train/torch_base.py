@@ -208,7 +208,7 @@ def _plain_errors(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, NotImplementedError, SafetensorError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise RolekitError(
             f"{path.name} could not be read as a model to train on ({one_line(str(error), 200)}).",
             "Name a whole Hugging Face folder with *.safetensors, or a GGUF of llama, mistral, qwen2, qwen3, "

@@ -57,7 +57,8 @@ class TorchStepper:
         self._processes = processes or Processes()
         self._recipe = recipe
         self.model = model
-        model.to(self._processes.device)
+        if next(model.parameters()).device != self._processes.device:
+            model.to(self._processes.device)
         prepare(model, chosen.compute)
         self._flat = flatten(model, self._processes.device)
         reason = "it was asked for" if general else refusal(model)
