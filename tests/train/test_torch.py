@@ -197,10 +197,15 @@ def test_four_bit_weights_train_or_say_why_not(tmp_path: Path) -> None:
     """QLoRA: where bitsandbytes works the adapter gets a gradient, elsewhere there is one sentence."""
     tiny_model("llama").save_pretrained(tmp_path)
     lora = Lora(r=4, quantize="nf4")
+    said = ""
     try:
         stepper = open_torch(tmp_path, Recipe(lora=lora), "tiny")
     except RolekitError as error:
-        assert "4-bit" in str(error) or importlib.util.find_spec("bitsandbytes") is not None
+        said = str(error)
+    if said and importlib.util.find_spec("bitsandbytes") is not None:
+        pytest.skip(f"bitsandbytes is installed and does not work here: {said}")
+    if said:
+        assert "4-bit weights (QLoRA) do not work" in said
         return
     assert stepper.general_because == "its weights are in 4 bits"
     stepper.forward_backward(build_pack(ROWS, range(7)), TOKENS, (0, 0, 0))
