@@ -8,7 +8,7 @@ import math
 import os
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,11 @@ class Shape:
     """Of parameters, those of the layers' matrices: every token is multiplied with them."""
 
 
-def find_base(ref: str) -> Path:
+def find_base(ref: str, announce: Callable[[str], None] = lambda text: None) -> Path:
     """The .gguf file or Hugging Face folder that ref names: a path, `starter`, or hf:owner/repo once it is fetched.
 
-    Raises RolekitError, with what to do, where there is none.
+    Raises RolekitError, with what to do,
+    where there is no such base.
     """
     path = expanded(ref)
     if ref.startswith("hf:") and not ref.lower().endswith(".gguf"):

@@ -42,8 +42,9 @@ class LiveView:
         self._epoch = 0.0
         self._started: Started | None = None
         self._pace = Pace()
+        self._console = Console(stderr=True, highlight=False)
         self._live = Live(
-            get_renderable=self._picture, console=Console(stderr=True, highlight=False), auto_refresh=False,
+            get_renderable=self._picture, console=self._console, auto_refresh=False,
             transient=True,
         )  # fmt: skip
         self._live.start()
@@ -86,7 +87,7 @@ class LiveView:
         from rich.table import Table
         from rich.text import Text
 
-        width = max(self._live.console.width - 12, 20)
+        width = max(self._console.width - 12, 20)
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")

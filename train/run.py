@@ -94,12 +94,14 @@ class Prepared:
 
 
 @contextmanager
-def prepared(recipe: Recipe, out: Path) -> Iterator[Prepared]:
-    """The recipe's base and data, read and checked; valid inside the block.
+def prepared(
+    recipe: Recipe, out: Path, announce: Callable[[str], None] = lambda text: None
+) -> Iterator[Prepared]:
+    """The recipe's base and data, read and checked; valid inside the block. announce is told of a download.
 
     Raises RolekitError for a base or data that cannot be used, and when the run cannot fit into memory.
     """
-    base = find_base(recipe.base)
+    base = find_base(recipe.base, announce)
     backend = choose_backend(recipe.backend)
     shape = shape_of(base)
     with open_base_text(base, recipe.template) as text:

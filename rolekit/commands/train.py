@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -62,14 +63,17 @@ def train(
 
         print(example_text(), end="")
         return
+    first = os.environ.get("RANK", "0") == "0"  # of several processes (torchrun), the first one speaks
+    quiet = as_json or not first
     chosen = _recipe(recipe, role or [], data or [], base, settings or [])
     folder = out or home() / "runs" / _name(recipe, chosen)
-    with _prepared(chosen, folder.absolute(), quiet=as_json) as run:
-        report = _dry(run, quiet=as_json) if dry_run else _train(run, plain=plain, quiet=as_json)
-    if report:
+    _advise(f"the run's folder is {folder.absolute()}", quiet=quiet)
+    with _prepared(chosen, folder.absolute(), quiet=quiet) as run:
+        report = _dry(run, quiet=quiet) if dry_run else _train(run, plain=plain, quiet=quiet)
+    if report and first:
         print(json.dumps(report, ensure_ascii=False))
     if report.get("status") == "interrupted":
-        _advise(f"saved at step {report['steps']}; the same command goes on from there.", quiet=as_json)
+        _advise(f"saved at step {report['steps']}; the same command goes on from there.", quiet=quiet)
         raise typer.Exit(130)
 
 
@@ -103,7 +107,7 @@ def _prepared(recipe: Recipe, folder: Path, *, quiet: bool) -> Any:
     from rolekit.train.run import prepared
 
     _advise("reading the data", quiet=quiet)
-    return prepared(recipe, folder)
+    return prepared(recipe, folder, lambda text: _advise(text, quiet=quiet))
 
 
 def _dry(run: Prepared, *, quiet: bool) -> dict[str, Any]:

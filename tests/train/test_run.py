@@ -1,0 +1,244 @@
+"""`rolekit train` from rows to adapter, on a real model of a few thousand parameters."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file
+from tiny_folder import save_folder, save_rows
+from typer.testing import CliRunner
+
+from rolekit.commands.train import app
+from rolekit.errors import RolekitError
+from rolekit.train.bases import base_hash, find_base, shape_of
+from rolekit.train.metrics import StepMetrics, read_metrics
+from rolekit.train.preflight import check_disk, needed_bytes, plan_memory
+from rolekit.train.recipe_file import load_recipe, make_recipe
+
+SETTINGS = ["--set", "batch.rows_per_step=4", "--set", "run.epochs=3", "--set", "data.eval_fraction=0.2",
+            "--set", "run.sample_tokens=4", "--set", "optimiser.lr=0.02", "--set", "run.save_every=1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_folder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl")
+
+
+def called(*arguments: object) -> tuple[int, dict[str, Any], str]:
+    """Exit code, the object on stdout, and what stderr says."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, json.loads(result.stdout or "{}"), result.stderr
+
+
+def order(base: Path, rows: Path, out: Path, *more: object) -> list[object]:
+    return ["--role", "zora", "--data", rows, "--base", base, "--out", out, *SETTINGS, *more]
+
+
+@pytest.fixture(scope="module")
+def finished(
+    base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], str]:
+    """A run that went through: its folder, its report, what it said."""
+    out = tmp_path_factory.mktemp("runs") / "zora"
+    code, report, said = called(*order(base, rows, out))
+    assert code == 0, said
+    return out, report, said
+
+
+def test_a_run_leaves_everything_behind(finished: tuple[Path, dict[str, Any], str], base: Path) -> None:
+    out, report, said = finished
+    assert report["status"] == "finished"
+    assert (report["role"], report["adapter"]) == ("Zora", str(out / "adapter"))
+    steps = read_metrics(out)
+    assert [row.step for row in steps] == list(range(1, report["steps"] + 1))
+    assert steps[-1].loss < 0.7 * steps[0].loss
+    assert min(row.eval_loss for row in steps if row.eval_loss) == report["eval_loss"] < steps[0].loss
+    assert any(row.sample for row in steps)
+    assert all(row.row_tokens > row.tokens for row in steps), "the role block is computed once a pack"
+    assert all(row.peak_fraction and row.peak_fraction < 1 for row in steps)
+    sidecar = json.loads((out / "adapter/rolekit.json").read_text())
+    assert {key: sidecar[key] for key in ("role", "recipe_hash", "data_hash")} == {
+        key: report[key] for key in ("role", "recipe_hash", "data_hash")
+    }
+    assert sidecar["base"] == str(base)
+    config = json.loads((out / "adapter/adapter_config.json").read_text())
+    assert config["peft_type"] == "LORA"
+    assert load_recipe(out / "recipe.toml").hash == report["recipe_hash"]
+    page = (out / "curve.html").read_text()
+    assert "<polyline" in page
+    assert "http" not in page
+    data = json.loads((out / "data.json").read_text())
+    assert data["rows"] + data["held_out_rows"] == 24
+    assert data["roles_without_profile"] == ["Zora"]
+    assert f"the run's folder is {out}" in said
+    assert "rows to train on (Zora" in said
+    assert "next: rolekit convert adapter" in said
+
+
+def test_a_finished_run_is_not_run_again(
+    finished: tuple[Path, dict[str, Any], str], base: Path, rows: Path
+) -> None:
+    out, report, _ = finished
+    code, again, said = called(*order(base, rows, out))
+    assert (code, again) == (0, report)
+    assert "finished already" in said
+    with pytest.raises(RolekitError, match="another recipe, data set or base"):
+        called(*order(base, rows, out, "--set", "optimiser.lr=0.01"))
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+    finished: tuple[Path, dict[str, Any], str], base: Path, rows: Path, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle, then Ctrl+C, then to the end: the real program, the same command."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "rolekit", "train", *map(str, order(base, rows, out)), "--plain"]
+    environment = {**os.environ, "ROLEKIT_HOME": str(tmp_path / "home")}
+
+    def run_until(step: int, number: int) -> int:
+        process = subprocess.Popen(
+            command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment
+        )
+        end = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < end:
+            if max((row.step for row in read_metrics(out)), default=0) >= step:
+                process.send_signal(number)
+                break
+            time.sleep(0.01)
+        return process.wait(60)
+
+    assert run_until(3, signal.SIGKILL) == -signal.SIGKILL
+    assert run_until(7, signal.SIGINT) in (0, 130)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=120)
+    expected, report, _ = finished
+    found = json.loads(done.stdout)
+    assert found["status"] == "finished"
+    assert (out / "adapter/adapter_model.safetensors").read_bytes() == (
+        expected / "adapter/adapter_model.safetensors"
+    ).read_bytes()
+    assert [(row.step, row.loss) for row in read_metrics(out)] == [
+        (row.step, row.loss) for row in read_metrics(expected)
+    ]
+    assert found["eval_loss"] == report["eval_loss"]
+
+
+def test_a_dry_run_measures_and_writes_nothing(base: Path, rows: Path, tmp_path: Path) -> None:
+    code, report, said = called(*order(base, rows, tmp_path / "run", "--dry-run"))
+    assert code == 0
+    assert report["status"] == "dry run"
+    assert report["data"]["supervised_tokens"] > 200
+    estimate = report["estimate"]
+    assert estimate["steps"] == 15
+    assert estimate["row_tokens"] > 1.5 * estimate["tokens"]
+    assert min(estimate["seconds"], estimate["memory_bytes"], estimate["disk_bytes"]) > 0
+    assert "about" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_do_not_train_into_one_folder(base: Path, rows: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run/.lock"), pytest.raises(RolekitError, match="Another process is training"):
+        called(*order(base, rows, tmp_path / "run"))
+
+
+def test_nothing_to_train_on_is_a_sentence() -> None:
+    with pytest.raises(RolekitError, match="nothing to train on"):
+        called()
+    with pytest.raises(RolekitError, match="nothing to train on"):
+        called("--role", "Zora")
+
+
+def test_what_fits_is_decided_before_a_model_is_loaded(base: Path) -> None:
+    shape = shape_of(base)
+    assert (shape.layers, shape.width, shape.feed_forward, shape.vocabulary) == (2, 32, 64, 259)
+    assert shape.parameters == sum(tensor.size for tensor in load_file(base / "model.safetensors").values())
+    assert shape.body_parameters == 2 * (32 * 32 + 2 * 16 * 32 + 32 * 32 + 3 * 32 * 64)
+    big = make_recipe({})
+    from rolekit.train.bases import Shape
+
+    seven = Shape(32, 4096, 11008, 32000, 6_700_000_000, 6_500_000_000)
+    need = needed_bytes(seven, big, 2048, wide=True, checkpointing=False)
+    roomy = plan_memory(seven, big, 1000, 2 * need, wide=True)
+    assert (roomy.pack_tokens, roomy.checkpointing) == (2048, False)
+    tight = plan_memory(seven, big, 300, round(need * 0.75), wide=True)
+    assert tight.bytes < need * 0.75
+    assert tight.pack_tokens < 2048 or tight.checkpointing
+    with pytest.raises(RolekitError, match=r"needs about .* of memory, and 4.0 GiB are free") as caught:
+        plan_memory(seven, big, 1000, 4 << 30, wide=True)
+    assert "smaller base" in caught.value.what_to_do
+    with pytest.raises(RolekitError, match="are free on the disk"):
+        check_disk(base, 1 << 60)
+
+
+def test_bases_are_found_and_told_apart(base: Path, tmp_path: Path, starter_path: Path) -> None:
+    assert find_base(str(base)) == base
+    assert find_base("starter") == starter_path
+    assert base_hash(base) == base_hash(save_folder(tmp_path / "same"))
+    assert base_hash(base) != base_hash(save_folder(tmp_path / "other", rms_norm_eps=1e-4))
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text("{}")
+    with pytest.raises(RolekitError, match="is an adapter, not a base model"):
+        find_base(str(tmp_path / "adapter"))
+    with pytest.raises(RolekitError, match="There is no model"):
+        find_base("no-such-model.gguf")
+    folder, rows = save_folder(tmp_path / "bare"), save_rows(tmp_path / "rows.jsonl")
+    (folder / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(RolekitError, match="carries no chat template"):
+        called(*order(folder, rows, tmp_path / "run"))
+
+
+def test_the_views_say_where_a_run_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    from rolekit.train.live_view import LiveView, sparkline
+    from rolekit.train.stepping import Started
+    from rolekit.train.views import LineView, duration
+
+    metrics = [
+        StepMetrics(n, 3.0 / n, 1e-4, 900, 300, 1.5, 600.0, 2 << 30, 4, row_tokens=2700) for n in (1, 2, 3, 4)
+    ]
+    live = LiveView("Zora on starter", "Who are you?")
+    lines: list[str] = []
+    for view in (live, LineView(lines.append, seconds=0)):
+        view.started(Started(0, 4, 2.0, 60, 8))
+        for row in metrics:
+            view.step(row, row.step / 2)
+        view.evaluated(4, 1.25, True)
+        view.sampled(4, "Aye.\x1b[2J")
+        view.note("careful")
+    from rich.console import Console
+
+    console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(live._picture())
+    drawn = console.export_text()
+    for words in (
+        "step 4 of 4",
+        "600 tokens/s, 3.0x by sharing",
+        "1.2500 after step 4",
+        "Aye.␛[2J",
+        "Ctrl+C saves",
+    ):
+        assert (
+            words.replace("600", "600") in drawn.replace("after step 4: ", "after step 4: ") or words in drawn
+        )
+    live.close()
+    assert "held-out 1.2500" in capsys.readouterr().err
+    assert lines[0] == "4 steps over 60 rows, 8 held out"
+    assert "step 4/4 · epoch 2.00 · loss 0.7500 · 600 tok/s · 2.0 GiB" in lines[4]
+    assert "\x1b" not in "".join(lines)
+    assert sparkline([1, 2, 3, 4], 2) == "▁█"
+    assert [duration(n) for n in (42, 185, 7800)] == ["42 s", "3 min 05 s", "2 h 10 min"]
