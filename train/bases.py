@@ -38,9 +38,9 @@ class Shape:
 
 
 def find_base(ref: str, announce: Callable[[str], None] = lambda text: None) -> Path:
-    """The .gguf file or Hugging Face folder that ref names: a path, `starter`, or hf:owner/repo once it is fetched.
+    """The .gguf file or Hugging Face folder that ref names: a path, `starter`, or hf:owner/repo.
 
-    Raises RolekitError, with what to do,
+    A repository that is not on this machine is fetched; announce is told so. Raises RolekitError, with what to do,
     where there is no such base.
     """
     path = expanded(ref)
@@ -48,6 +48,10 @@ def find_base(ref: str, announce: Callable[[str], None] = lambda text: None) -> 
         folder = parse_hub(ref).folder
         if (folder / "config.json").is_file():
             return folder
+        if not any(folder.rglob("*.gguf")):
+            from rolekit.train.fetching import fetch_base
+
+            return fetch_base(ref, announce=announce)
     if os.path.isdir(path):
         if (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
             return path
