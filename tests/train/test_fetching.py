@@ -86,7 +86,7 @@ def test_a_base_is_fetched_without_code_and_pickles(hub: str) -> None:
     assert (folder / "model-00001-of-00001.safetensors").read_bytes() == FILES[
         "model-00001-of-00001.safetensors"
     ]
-    assert said == ["fetching good/model, 1000 KiB"]
+    assert said == ["fetching good/model, 1.0 MiB"]
     assert find_base("hf:good/model", said.append) == folder
     assert len(said) == 1, "what is there is not fetched again"
 
