@@ -117,24 +117,26 @@ def _narrowed(
 ) -> Found:
     """Files made and measured, the target corrected by what was measured, until one is just good enough."""
     target, best, seen = max_kl, None, set[tuple[str, ...]]()
-    low, high = 0.0, float("inf")
+    low, high, kl, fits = 0.0, float("inf"), 0.0, False
     for number in range(1, _MOST_FILES + 1):
         types = cheapest(costs, target)
         key = tuple(types.values())
-        if key in seen:
-            break
+        if key in seen:  # the step was too small to move any tensor
+            target *= 1.3 if fits else 0.7
+            continue
         seen.add(key)
         progress("making and measuring a file", number - 1, _MOST_FILES)
         size, kl = _made(job, types, meter, folder)
-        if kl <= max_kl and (best is None or size < best.size_bytes):
+        fits = kl <= max_kl
+        if fits and (best is None or size < best.size_bytes):
             best = Found(types, kl, size, number)
-        if kl <= max_kl:
+        if fits:
             low = target
         else:
             high = target
         if best and _CLOSE_ENOUGH * max_kl <= kl <= max_kl:
             break
-        target = target * max_kl / max(kl, 1e-9) * (0.97 if kl > max_kl else 1.0)
+        target = target * max_kl / max(kl, 1e-9) * (1.0 if fits else 0.97)
         if not low < target < high:
             target = (low + high) / 2 if high < float("inf") else low * 1.5
     if best is None:
