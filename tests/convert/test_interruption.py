@@ -80,6 +80,7 @@ def test_ctrl_c_leaves_what_is_written_and_says_how_to_go_on(
     code = """
     import os, signal, sys
     from rolekit.convert import pipeline
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
     write = pipeline.Output.write
     count = 0
     def interrupted(self, name, pieces):

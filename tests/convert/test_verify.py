@@ -49,7 +49,7 @@ def made(job: Job) -> Path:
 
 
 def proved(file: Path, base: Path, adapter: Path | None, **changes: object) -> Proof:
-    demands = replace(Demands(bundled_conversations(2), tokens=8), **changes)
+    demands = replace(Demands(bundled_conversations(2), tokens=8, adapter=adapter), **changes)
     job = Job(base=base, out=file, adapter=adapter)
     return verify(Candidate(file), reference_source(base), open_reference(job), demands)
 
@@ -239,3 +239,32 @@ def test_an_mlx_adapter_is_proved_against_its_own_arithmetic(
     assert (failed(proof), proof.unverified) == ([], ())
     assert found["adapter"] == pytest.approx(1, abs=1e-4)
     assert failed(proved(file, base, adapter)) == []
+
+
+def test_tokens_that_training_added_are_proved_too(base: Path, tmp_path: Path) -> None:
+    """An adapter that brings a larger embedding and the tokenizer to it: both sides read and predict the new tokens."""
+    import warnings
+
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(base))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|aside|>"]})
+    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32)
+    folder = tmp_path / "adapter"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        config = LoraConfig(
+            r=4,
+            target_modules=["q_proj"],
+            modules_to_save=["embed_tokens", "lm_head"],
+            task_type="CAUSAL_LM",
+        )
+        get_peft_model(model, config).save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    file = made(Job(base=base, adapter=folder, out=tmp_path / "m.gguf", type_name="F32"))
+    proof = proved(file, base, folder)
+    assert (failed(proof), proof.unverified) == ([], ())
+    assert read_header(file).metadata["tokenizer.ggml.tokens"][768] == "<|aside|>"  # type: ignore[index]
