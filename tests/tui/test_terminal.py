@@ -184,3 +184,30 @@ def test_an_editor_that_is_not_there_gives_the_terminal_back(
     terminal.type("\x05")
     terminal.shows("could not be started", 30)
     assert terminal.quit() == 0
+
+
+def test_a_role_is_trained_stopped_and_gone_on_with(
+    open_terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    from tiny_folder import save_folder, save_rows
+
+    base, rows = save_folder(tmp_path / "base"), save_rows(tmp_path / "rows.jsonl", 200)
+    terminal = open_terminal()
+    terminal.shows("Sherlock Holmes", 60)
+    terminal.type("\x1b[17~")
+    terminal.shows("Nothing has been trained yet.", 30)
+    out = tmp_path / "zora"
+    more = (
+        "--set batch.rows_per_step=1 --set run.epochs=40 --set run.sample_question='' --set optimiser.lr=0.01"
+    )
+    terminal.type(f"--role Zora --data {rows} --base {base} --out {out} {more}\r")
+    terminal.shows("zora · training", 120)
+    terminal.shows("step ")
+    terminal.type("\x03")
+    terminal.shows("zora · stopped", 60)
+    assert (out / "checkpoints").is_dir()
+    assert not (out / "report.json").exists()
+    terminal.type("\r")
+    terminal.shows("zora · training", 120)
+    assert terminal.quit() == 0
+    assert "Traceback" not in terminal.text

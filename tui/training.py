@@ -1,0 +1,62 @@
+"""`rolekit train` in a process of its own, so that a screen may be left, and a crash there is none here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+_FOLDER = "rolekit: the run's folder is "
+_PATIENCE_SECONDS = 60.0
+
+
+class Training:
+    """One training process. Tell is called with each of its lines on stderr; folder is known once it has said so."""
+
+    def __init__(self, arguments: Sequence[str], tell: Callable[[str], None]) -> None:
+        self._arguments = [*arguments, "--plain"]
+        self._tell = tell
+        self._process: asyncio.subprocess.Process | None = None
+        self.folder: Path | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is at work."""
+        return self._process is not None and self._process.returncode is None
+
+    async def run(self) -> int:
+        """Train to the end; the exit code: 0 done, 130 stopped and saved, else its last line says what was wrong."""
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "rolekit", "train", *self._arguments,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+        assert self._process.stderr is not None
+        with suppress(asyncio.CancelledError):
+            async for raw in self._process.stderr:
+                line = raw.decode("utf-8", "replace").rstrip()
+                if line.startswith(_FOLDER):
+                    self.folder = Path(line.removeprefix(_FOLDER))
+                elif line:
+                    self._tell(line.removeprefix("rolekit: "))
+        return await self._process.wait()
+
+    def stop(self) -> None:
+        """Let it save and end, as Ctrl+C does."""
+        if self.running and self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGINT)
+
+    async def settle(self) -> None:
+        """Stop it, and wait until it has saved."""
+        self.stop()
+        if self._process is not None and self.running:
+            try:
+                await asyncio.wait_for(self._process.wait(), _PATIENCE_SECONDS)
+            except TimeoutError:
+                self._process.kill()
