@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rolekit.convert.architectures.config import Config
+from rolekit.convert.architectures.registry import architecture_of
 from rolekit.convert.conversion import convert
 from rolekit.convert.job import Job
 from rolekit.convert.logits import Evaluator
 from rolekit.convert.output import publish
 from rolekit.convert.vocabulary.probes import plain_texts
+from rolekit.errors import RolekitError
 
 
 def nmse(expected: Any, actual: Any) -> float:
@@ -191,3 +195,100 @@ def test_chatglm_is_what_its_own_code_computes(roles: bool, tmp_path: Path) -> N
     finally:
         evaluator.close()
     assert nmse(chatglm_reference(weights, config, ids), actual) < 1e-6
+
+
+def test_the_language_model_of_a_multimodal_gemma_is_the_same_model(
+    tmp_path: Path, bpe_files: Path, save_case: Callable[..., Any]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    alone, whole = tmp_path / "gemma", tmp_path / "whole" / "gemma"
+    save_case("gemma3", alone, bpe_files)
+    whole.mkdir(parents=True)
+    weights: dict[str, Any] = {}
+    for file in alone.iterdir():
+        if file.suffix == ".safetensors":
+            weights |= {f"language_model.{name}": tensor for name, tensor in load_file(file).items()}
+        elif not file.name.endswith(".index.json"):
+            shutil.copy(file, whole)
+    weights["vision_tower.patch.weight"] = weights["language_model.model.norm.weight"].clone()
+    save_file(weights, whole / "model.safetensors")
+    text = json.loads((alone / "config.json").read_text("utf-8"))
+    config = {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": text}
+    (whole / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    files = [
+        convert(Job(folder, folder.with_suffix(".gguf"), type_name="F32")).parts[0]
+        for folder in (alone, whole)
+    ]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # peft, about embeddings
+def test_an_output_of_its_own_is_refused_where_llama_cpp_has_no_place_for_it(
+    tmp_path: Path, bpe_files: Path, save_case: Callable[..., Any], make_adapter: Callable[..., Path]
+) -> None:
+    save_case("gemma2", tmp_path / "m", bpe_files)
+    adapter = make_adapter(tmp_path / "m", tmp_path / "adapter", target_modules=["lm_head"])
+    with pytest.raises(RolekitError, match="takes the embedding for its output"):
+        convert(Job(tmp_path / "m", tmp_path / "m.gguf", adapter=adapter))
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config", "sentence"),
+    [
+        ("MistralForCausalLM", {"sliding_window": 128}, "sliding window of 128 tokens"),
+        ("Qwen2ForCausalLM", {"use_sliding_window": True}, "uses a sliding window"),
+        ("LlamaForCausalLM", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "no dynamic rope scaling"),
+    ],
+)
+def test_what_llama_cpp_does_otherwise_is_said(
+    class_name: str, config: dict[str, Any], sentence: str
+) -> None:
+    notes = architecture_of(class_name).notes(Config({"max_position_embeddings": 512, **config}))
+    assert sentence in " ".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config", "sentence"),
+    [
+        ("Gemma2ForCausalLM", {"query_pre_attn_scalar": 144}, "scales its attention by 144"),
+        (
+            "Gemma3ForCausalLM",
+            {"query_pre_attn_scalar": 16, "use_bidirectional_attention": True},
+            "only looks back",
+        ),
+        ("MistralForCausalLM", {"rope_parameters": {"llama_4_scaling_beta": 0.1}}, "by position"),
+        (
+            "Phi3ForCausalLM",
+            {"rope_scaling": {"type": "longrope", "long_factor": [1.0]}},
+            "no long_factor of 8",
+        ),
+        ("Glm4ForCausalLM", {"rope_parameters": {"mrope_section": [1, 2, 3]}}, "of a vision model"),
+        ("ChatGLMModel", {"add_bias_linear": True}, "biases on query, key and value only"),
+        ("SmolLM3ForCausalLM", {"no_rope_layers": [0, 1, 1]}, "every fourth layer"),
+        ("Qwen2ForCausalLM", {"head_dim": 32}, "wide together"),
+    ],
+)
+def test_what_llama_cpp_would_compute_otherwise_is_refused(
+    class_name: str, config: dict[str, Any], sentence: str
+) -> None:
+    architecture = architecture_of(class_name)
+    values = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "ffn_hidden_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "vocab_size": 700,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-6,
+        "head_dim": 16,
+        "sliding_window": 8,
+        "attn_logit_softcapping": 50.0 if "Gemma2" in class_name else None,
+        "final_logit_softcapping": 30.0,
+        "architectures": [class_name],
+        **config,
+    }
+    described = Config(values)
+    with pytest.raises(RolekitError, match=sentence):
+        assert not (architecture.metadata(described), architecture.constants(described))
