@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rolekit.convert.architectures.architecture import Weight
 from rolekit.convert.architectures.registry import architecture_named
+from rolekit.convert.delta import MergedSource
 from rolekit.convert.gguf_source import GgufSource
 from rolekit.convert.metadata import MetaValue
 from rolekit.convert.plan import InterleavedPairs, ModelPlan, OutputTensor, Part, RowOrder
@@ -25,6 +26,8 @@ class _Twin:
 
     gguf: str
     order: RowOrder | None = None
+    add: float = 0.0
+    """What the file has added to every number."""
 
 
 class GgufBase:
@@ -82,7 +85,10 @@ class GgufBase:
         twin, shape = self._twins[name], source.shape(name)
         plain = len(shape) == 1 or twin.gguf.endswith("_norm.weight")
         keep = self._gguf.dtype(twin.gguf) if plain else ""
-        return OutputTensor(twin.gguf, shape, (Part(name, 0, shape[0], twin.order),), keep_type=keep)
+        # The file has Gemma's norms with one added already; what an adapter stores whole has not.
+        whole = isinstance(source, MergedSource) and name in source.saved
+        add = twin.add if whole else 0.0
+        return OutputTensor(twin.gguf, shape, (Part(name, 0, shape[0], twin.order),), keep_type=keep, add=add)
 
     def _paired(self) -> dict[str, _Twin]:
         names = self._gguf.names()
@@ -94,7 +100,7 @@ class GgufBase:
             if weight is None:
                 twins[name] = _Twin(name)
             else:
-                twins[weight.hf] = _Twin(name, order if weight.heads else None)
+                twins[weight.hf] = _Twin(name, order if weight.heads else None, weight.add)
         return twins
 
     def _table(self) -> dict[str, Weight]:

@@ -21,7 +21,7 @@ class Job:
     """A Hugging Face folder, or the first file of a GGUF."""
     out: Path
     adapter: Path | None = None
-    """A PEFT or MLX adapter folder, or a GGUF adapter, merged into the base."""
+    """A PEFT or MLX adapter folder, merged into the base."""
     type_name: str = "Q4_K_M"
     imatrix: Path | None = None
     plan: Path | None = None

@@ -114,21 +114,21 @@ class Mix:
         Raises RolekitError for an architecture whose rules are not known here, and where llama.cpp would demand an
         importance matrix.
         """
-        facts = facts_of(plan)
-        rules = _Rules(self.name, self._default, facts, self._has_imatrix)
+        rules = None
+        if self._default not in FLOATS:
+            rules = _Rules(self.name, self._default, facts_of(plan), self._has_imatrix)
         found = {tensor.name: self._choice(tensor, rules) for tensor in sorted(plan.tensors, key=file_order)}
         if not self._has_imatrix:
             self._demand_imatrix(found)
         self._check_overrides(plan)
         return found
 
-    def _choice(self, tensor: OutputTensor, rules: _Rules) -> Choice:
+    def _choice(self, tensor: OutputTensor, rules: _Rules | None) -> Choice:
         if tensor.keep_type or not is_quantizable(tensor):
             kept = tensor.keep_type or "F32"
             return Choice(kept, kept)
         manual = next((o.type_name for o in self._overrides if o.matches(tensor.name)), "")
-        floats = self._default in FLOATS
-        wanted = manual or (self._default if floats else rules.wanted(tensor))
+        wanted = manual or (rules.wanted(tensor) if rules else self._default)
         return Choice(fallback(wanted, tensor.columns), wanted)
 
     def _check_overrides(self, plan: ModelPlan) -> None:

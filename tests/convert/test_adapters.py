@@ -183,6 +183,15 @@ def test_at_run_time_and_merged_it_does_what_peft_does(
     assert distance(expected, computed(tmp_path / "merged.gguf")) < 1e-6
 
 
+def test_whole_norms_go_onto_a_gguf_of_gemma_with_the_one_that_its_file_adds(
+    tmp_path: Path, base_of: Callable[[str], Path]
+) -> None:
+    base, adapter = base_of("gemma2"), tmp_path / "adapter"
+    expected = trained(base, adapter, {"modules_to_save": ["norm"]})
+    write(Job(base / "f32.gguf", tmp_path / "merged.gguf", adapter=adapter, type_name="F32"))
+    assert distance(expected, computed(tmp_path / "merged.gguf")) < 1e-6
+
+
 @pytest.mark.parametrize("case", MERGED_ONLY)
 def test_what_cannot_be_swapped_is_merged_exactly(
     case: str, tmp_path: Path, base_of: Callable[[str], Path]
