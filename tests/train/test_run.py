@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -222,7 +223,7 @@ def test_the_views_say_where_a_run_stands(capsys: pytest.CaptureFixture[str]) ->
         view.note("careful")
     from rich.console import Console
 
-    console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(live._picture())
     drawn = console.export_text()
     for words in (
