@@ -116,6 +116,7 @@ def test_fields_of_any_type_are_read_or_refused(tmp_path: Path, fields: dict[str
     ],
     ids=["long text", "many parts", "long list of files"],
 )
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_memory_stays_below_200_mb(tmp_path: Path, make: str) -> None:
     program = f"""
 import resource, sys
@@ -127,18 +128,17 @@ from rolekit.roles.cards.trust import trust_sheet
 path = Path(sys.argv[1])
 path.write_bytes({make})
 resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     card = read_card(path)
     role_of(card), trust_sheet(card)
 except RolekitError as error:
     print(error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(peak.split()[1]) // 1024)
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "a.json")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-1]) < 200 + 60, (
-        done.stdout
-    )  # the file's own bytes in the writing process too
+    # 60 MB of it are the file's bytes, which this process writes itself.
+    assert int(done.stdout.split()[-1]) < 200 + 60, done.stdout
