@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -202,7 +203,7 @@ def test_a_role_is_trained_stopped_and_gone_on_with(
     )
     terminal.type(f"--role Zora --data {rows} --base {base} --out {out} {more}\r")
     terminal.shows("zora · training", 120)
-    terminal.shows("step ")
+    terminal.until(lambda: re.search(r"step [1-9]\d* of", terminal.text) is not None, 120)
     terminal.type("\x03")
     terminal.shows("zora · stopped", 60)
     assert (out / "checkpoints").is_dir()
