@@ -56,17 +56,6 @@ def expand(text: str, scene: Scene) -> str:
     return _TRIM.sub("", text)
 
 
-def hidden_keys(text: str) -> str:
-    """The text that {{hidden_key:…}} macros add for lorebooks to find, and nobody to read."""
-    found = re.findall(r"\{\{\s*hidden_key\s*:([^{}]*)\}\}", text, re.IGNORECASE)
-    return "\n".join(part.strip() for part in found)
-
-
-def has_macros(text: str) -> bool:
-    """Whether there is anything to expand."""
-    return bool(_MACRO.search(text) or _LEGACY.search(text))
-
-
 def _simple(scene: Scene) -> dict[str, str]:
     group = scene.group or scene.char
     return {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekit.roles.macros import Scene, expand, has_macros, hidden_keys
+from rolekit.roles.macros import Scene, expand
 
 SCENE = Scene(
     char="Ada", user="Bob", words={"persona": "A clerk.", "original": "ORIGINAL", "lastmessage": "Hm."},
@@ -59,12 +59,6 @@ def test_draws_belong_to_the_message_and_picks_to_the_chat() -> None:
 
 def test_a_scene_without_a_clock_leaves_the_clock_alone() -> None:
     assert expand("{{time}} {{idle_duration}}", Scene()) == "{{time}} {{idle_duration}}"
-
-
-def test_hidden_keys_are_for_lorebooks() -> None:
-    assert hidden_keys("x {{hidden_key: tower }} {{Hidden_Key:gate}}") == "tower\ngate"
-    assert has_macros("<user>")
-    assert not has_macros("{ {char}}")
 
 
 @given(st.text(alphabet="{}:abcr<user>random,\\ \n", max_size=200))
