@@ -89,7 +89,7 @@ class LocalAsker:
             async with aclosing(self._backend.generate_batch(requests, parallel=self._parallel)) as replies:
                 async for place, reply in replies:
                     index = chunk[place]
-                    answer = _answer(reply)
+                    answer = answer_of_reply(reply)
                     self._journal.arrived(calls[index].key, answer, 0.0)
                     yield index, answer
 
@@ -109,7 +109,8 @@ class LocalAsker:
         self._journal.close()
 
 
-def _answer(reply: Reply) -> Answer:
+def answer_of_reply(reply: Reply) -> Answer:
+    """What the engine said, as a server's answer."""
     stats = reply.stats
     usage = Usage(stats.prompt_tokens, stats.generated_tokens, stats.reused_tokens, True)
     reason = "length" if reply.stop_reason == "length" else "stop"

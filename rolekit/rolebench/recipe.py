@@ -18,7 +18,7 @@ from rolekit.paths import ensure_dir, write_text
 from rolekit.rolebench.answers import read_answers
 from rolekit.rolebench.prompting import VERSION, Customise, Prompting
 from rolekit.rolebench.records import Record, as_row
-from rolekit.rolebench.rows import write_rows
+from rolekit.rolebench.rows import cut_torn_line, write_rows
 from rolekit.rolebench.runs import ANSWERS, FORMAT, RECIPE, RECORDS, Run, is_run, open_run
 from rolekit.text import one_line
 
@@ -136,27 +136,10 @@ def answered_keys(run: Run) -> set[Key]:
     path = run.folder / ANSWERS
     if not path.is_file():
         return set()
-    _cut_torn_line(path)
+    cut_torn_line(path)
     if not path.stat().st_size:
         return set()
     return {(answer.role, answer.question) for answer in read_answers(path).answers}
-
-
-def _cut_torn_line(path: Path) -> None:
-    with path.open("rb+") as file:
-        size = file.seek(0, 2)
-        end = size
-        while end:
-            start = max(0, end - 65536)
-            file.seek(start)
-            block = file.read(end - start)
-            newline = block.rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
-            file.truncate(end)
 
 
 def _check_same(run: Run, wanted: dict[str, Any]) -> None:

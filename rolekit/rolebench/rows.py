@@ -53,6 +53,24 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
 
 
+def cut_torn_line(path: Path) -> None:
+    """Cut off what stands behind the last newline: a line that a killed process did not finish."""
+    with path.open("rb+") as file:
+        size = file.seek(0, 2)
+        end = size
+        while end:
+            start = max(0, end - 65536)
+            file.seek(start)
+            block = file.read(end - start)
+            newline = block.rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)
+
+
 def _lines(path: Path) -> list[bytes]:
     try:
         content = path.read_bytes()

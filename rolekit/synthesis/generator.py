@@ -1,0 +1,231 @@
+"""Whoever writes the rows: a model behind a server, or the engine in this process held to a grammar.
+
+Both answer the same calls through a journal of the same keys, so a run may be killed at any moment and gone on with.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from rolekit.endpoints.address import Endpoint, is_endpoint
+from rolekit.endpoints.buying import Budget, Buyer, open_buyer
+from rolekit.endpoints.calls import Answer, Call
+from rolekit.endpoints.failures import Refused, Stopped
+from rolekit.endpoints.journal import Journal
+from rolekit.endpoints.prices import price_of
+from rolekit.engine.backend import LocalBackend
+from rolekit.engine.schema_grammar import gbnf_of
+from rolekit.messages import Request, Sampling
+from rolekit.rolebench.asking import answer_of_reply
+
+T = TypeVar("T")
+JOURNAL = "journal.db"
+_CHUNK = 64
+"""Local requests that are prepared together; the last of a chunk are decoded in emptier batches."""
+NEVER = threading.Event()
+"""The cancel of calls that nobody cancels."""
+
+Answered = tuple[int, Answer | Refused]
+
+
+class Generator(Protocol):
+    """Answers calls, none of them twice. Make one with open_generator()."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Who answers: what calls must carry."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """What has been asked and answered, and what it has cost."""
+        ...
+
+    @property
+    def budget(self) -> Budget:
+        """The caps, and what is used up of them."""
+        ...
+
+    @property
+    def priced(self) -> bool:
+        """Whether what the calls cost is known (a model on this machine costs nothing)."""
+        ...
+
+    @property
+    def local(self) -> bool:
+        """Whether the model runs in this process: then answers take time, and prompts should be short."""
+        ...
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """Sentences for the user that came up on the way, such as a parameter that the server does not take."""
+        ...
+
+    def ask_all(
+        self, calls: Iterable[Call], cancel: threading.Event = NEVER
+    ) -> AsyncGenerator[Answered, None]:
+        """The answers, each with the place of its call, as they come; Refused where a call gets none.
+
+        Setting cancel ends it soon and loses nothing: no more is sent, what is under way is waited for (a local model
+        stops within a token). Raises Stopped when no more answers will come: a cap, a wrong key, a dead server.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the model or the connections, and close the journal."""
+        ...
+
+
+class ServerGenerator:
+    """A model behind a server."""
+
+    local = False
+
+    def __init__(self, buyer: Buyer, concurrency: int, *, priced: bool) -> None:
+        self.endpoint, self.journal, self.budget = buyer.client.endpoint, buyer.journal, buyer.budget
+        self.priced = priced
+        self._buyer, self._concurrency = buyer, concurrency
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """As the protocol says."""
+        return self._buyer.client.notices
+
+    async def ask_all(
+        self, calls: Iterable[Call], cancel: threading.Event = NEVER
+    ) -> AsyncGenerator[Answered, None]:
+        """As the protocol says."""
+        wanted = _until(cancel, calls)
+        async with aclosing(self._buyer.ask_all(wanted, concurrency=self._concurrency)) as answers:
+            async for pair in answers:
+                yield pair
+
+    async def close(self) -> None:
+        """As the protocol says."""
+        await self._buyer.client.close()
+        self.journal.close()
+
+
+class LocalGenerator:
+    """The engine in this process: many answers decoded together, each held to the grammar of its call's schema."""
+
+    local = True
+    priced = True
+    notices: Sequence[str] = ()
+
+    def __init__(
+        self,
+        backend: LocalBackend,
+        model_sha256: str,
+        journal: Journal,
+        budget: Budget,
+        *,
+        parallel: int = 8,
+    ) -> None:
+        self.endpoint = Endpoint(backend.label, f"local:{model_sha256[:16]}")
+        self.journal, self.budget = journal, budget
+        self._backend, self._parallel = backend, parallel
+        budget.requests += journal.spending().sent
+
+    async def ask_all(
+        self, calls: Iterable[Call], cancel: threading.Event = NEVER
+    ) -> AsyncGenerator[Answered, None]:
+        """As the protocol says."""
+        waiting = _until(cancel, enumerate(calls))
+        stopped: Stopped | None = None
+        while stopped is None and (taken := list(islice(waiting, _CHUNK))):
+            chunk: list[tuple[int, Call]] = []
+            for index, call in taken:
+                if (kept := self.journal.answer(call.key)) is not None:
+                    yield index, kept
+                elif (refusal := self._too_long(call)) is not None:
+                    yield index, refusal
+                elif stopped is None:
+                    try:
+                        self.budget.reserve(call)
+                        self.journal.sending(call, 0.0)
+                        chunk.append((index, call))
+                    except Stopped as reason:
+                        stopped = reason
+            async with aclosing(self._answers(chunk, cancel)) as answers:
+                async for pair in answers:
+                    yield pair
+        if stopped is not None:
+            raise stopped
+
+    async def _answers(
+        self, chunk: Sequence[tuple[int, Call]], cancel: threading.Event
+    ) -> AsyncGenerator[tuple[int, Answer], None]:
+        own = threading.Event() if cancel is NEVER else cancel  # the engine sets it when it is closed early
+        requests = [_request(call, own) for _, call in chunk]
+        async with aclosing(self._backend.generate_batch(requests, parallel=self._parallel)) as replies:
+            async for place, reply in replies:
+                index, call = chunk[place]
+                if reply.stop_reason == "cancelled":
+                    self.journal.failed(call.key, "interrupted")
+                    continue
+                answer = answer_of_reply(reply)
+                self.journal.arrived(call.key, answer, 0.0)
+                yield index, answer
+
+    def _too_long(self, call: Call) -> Refused | None:
+        tokens = sum(self._backend.count_tokens(call.messages))
+        if tokens < self._backend.context_tokens:
+            return None
+        return Refused(
+            f"A prompt of {tokens} tokens does not fit into the context of {self._backend.context_tokens}.",
+            "Give --ctx N with a larger one.",
+        )
+
+    async def close(self) -> None:
+        """As the protocol says."""
+        await self._backend.close()
+        self.journal.close()
+
+
+def open_generator(
+    folder: Path,
+    ref: str,
+    *,
+    concurrency: int = 8,
+    parallel: int = 8,
+    context_tokens: int = 4096,
+    threads: int = 0,
+    max_usd: float | None = None,
+    max_requests: int | None = None,
+) -> Generator:
+    """The model that ref names, with the journal of folder and a budget; slow where it is loaded into this process.
+
+    Raises RolekitError when ref names none, or max_usd is given and nobody has written its price down.
+    """
+    if is_endpoint(ref):
+        buyer = open_buyer(folder, ref, concurrency=concurrency, max_usd=max_usd, max_requests=max_requests)
+        return ServerGenerator(buyer, concurrency, priced=price_of(buyer.client.endpoint) is not None)
+    from rolekit.engine.backend import open_local
+    from rolekit.engine.references import resolve
+    from rolekit.rolebench.answering import sha256_of
+
+    path = resolve(ref)
+    backend = open_local(path, context_tokens=context_tokens, threads=threads, kv_cache_mib=0)
+    budget = Budget(max_usd=max_usd, max_requests=max_requests)
+    journal = Journal(folder / JOURNAL)
+    return LocalGenerator(backend, sha256_of(path), journal, budget, parallel=parallel)
+
+
+def _request(call: Call, cancel: threading.Event) -> Request:
+    sampling = Sampling(
+        temperature=call.temperature, top_k=0, top_p=call.top_p, min_p=0.05, grammar=gbnf_of(call.schema)
+    )
+    return Request(call.messages, sampling, seed=call.seed or 0, max_tokens=call.max_tokens, cancel=cancel)
+
+
+def _until(cancel: threading.Event, items: Iterable[T]) -> Iterator[T]:
+    for item in items:
+        if cancel.is_set():
+            return
+        yield item
