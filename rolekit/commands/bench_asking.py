@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolekit.commands.convert_progress import advise, progress
+from rolekit.commands.progress import advise, progress
 from rolekit.errors import RolekitError
 from rolekit.messages import Sampling
 from rolekit.text import count, one_line

@@ -11,7 +11,7 @@ import typer
 
 from rolekit.commands import bench_judge_page as page
 from rolekit.commands.bench_run import ConcurrencyOption, MaxRequestsOption, MaxUsdOption
-from rolekit.commands.convert_progress import advise, progress
+from rolekit.commands.progress import advise, progress
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded, write_text
 from rolekit.text import one_line

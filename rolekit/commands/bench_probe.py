@@ -13,7 +13,7 @@ import typer
 
 from rolekit.commands.bench_asking import Asking, Chosen, Settings, carry_out, check_whole
 from rolekit.commands.bench_run import AdapterOption, ConcurrencyOption, MaxUsdOption, ModelOption
-from rolekit.commands.convert_progress import advise, progress
+from rolekit.commands.progress import advise, progress
 from rolekit.config import MOST_THREADS
 from rolekit.errors import RolekitError
 from rolekit.messages import Sampling

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rolekit.commands.bench_score import Data, Raw, ScorerOption, load, tell_faults
-from rolekit.commands.convert_progress import advise
+from rolekit.commands.progress import advise
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded, write_text
 from rolekit.text import one_line

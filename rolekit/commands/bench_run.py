@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rolekit.commands.bench_asking import Chosen, Settings, carry_out, tell_end
-from rolekit.commands.convert_progress import advise
+from rolekit.commands.progress import advise
 from rolekit.config import MOST_THREADS
 from rolekit.messages import Sampling
 from rolekit.paths import expanded

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rolekit.commands.convert_progress import advise, progress
+from rolekit.commands.progress import advise, progress
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded
 from rolekit.text import count, one_line

@@ -61,7 +61,7 @@ def adapter(
     if not base:
         raise typer.BadParameter("Name the model it was trained on with --base.")
 
-    from rolekit.commands.convert_progress import advise
+    from rolekit.commands.progress import advise
     from rolekit.convert.adapter_conversion import convert_adapter
     from rolekit.convert.bases import resolve_base
     from rolekit.convert.provenance import provenance

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rolekit.commands.convert_outcome import beside, report, say_what_is_lost
-from rolekit.commands.convert_progress import advise, progress
 from rolekit.commands.convert_verify import (
     AsJson,
     ChatTemplate,
@@ -22,6 +21,7 @@ from rolekit.commands.convert_verify import (
     demands,
     template_source,
 )
+from rolekit.commands.progress import advise, progress
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
 

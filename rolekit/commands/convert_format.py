@@ -12,7 +12,7 @@ _PACKAGES = {"peft": "peft", "mlx": "mlx-lm"}
 
 def to_package(folder: Path, target: Literal["peft", "mlx"], out: Path, base: str, as_json: bool) -> None:
     """Write the adapter in folder to the folder out, as peft or mlx-lm loads it."""
-    from rolekit.commands.convert_progress import advise
+    from rolekit.commands.progress import advise
     from rolekit.train.interop import convert_adapter
 
     made = convert_adapter(folder, target, out, base=base)

@@ -51,7 +51,7 @@ def imatrix(
 ) -> None:
     """Compute an importance matrix in this process, in llama.cpp's format: rolekit convert --imatrix FILE takes it,
     and so does llama-quantize."""
-    from rolekit.commands.convert_progress import advise, progress
+    from rolekit.commands.progress import advise, progress
     from rolekit.convert.bases import resolve_base
     from rolekit.convert.calibration import calibrate_job, texts_for
     from rolekit.convert.imatrix import write_imatrix

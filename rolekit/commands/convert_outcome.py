@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rolekit.commands.convert_progress import advise
+from rolekit.commands.progress import advise
 from rolekit.errors import RolekitError
 from rolekit.text import one_line, sanitize, size
 

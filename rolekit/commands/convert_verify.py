@@ -92,7 +92,7 @@ def verify(
 
     Exit code 1 when it does not, or when something could not be compared.
     """
-    from rolekit.commands.convert_progress import progress
+    from rolekit.commands.progress import progress
     from rolekit.convert.bases import resolve_base
     from rolekit.convert.job import Job
     from rolekit.convert.provenance import provenance
@@ -118,7 +118,7 @@ def verify(
 
 def demands(data: Path | None, role: str, conversations: int, max_kl: float | None) -> Demands:
     """What to verify with: the user's data, else the library's roles."""
-    from rolekit.commands.convert_progress import advise
+    from rolekit.commands.progress import advise
     from rolekit.convert.conversations import bundled_conversations, read_conversations
     from rolekit.convert.verify import Demands
 

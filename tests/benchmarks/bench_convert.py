@@ -1,16 +1,16 @@
 """From a base and an adapter to a quantized GGUF: rolekit's one pass against merge, convert, quantize.
 
-python tests/benchmarks/bench_convert.py MODEL TYPE [--rounds N] [--work DIR] [--sdist DIR] [--kl]
+python tests/benchmarks/bench_convert.py MODEL TYPE [--rounds N] [--work DIR] [--sdist DIR] [--kl] [--seeds 2 3 4]
 
 MODEL is starter (SmolLM2-135M as bf16 safetensors) or 1b (random weights, TinyLlama's shape, made on first use). Both
 sides run in turn in processes of their own; peak memory is the largest resident size of a process, mapped pages
-included. --kl compares both files with Hugging Face + PEFT instead of timing them (run it after the timing).
+included. --kl compares both sides' files with Hugging Face + PEFT instead of timing them, for an adapter a seed; what is
+missing is made first, and what was measured is kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -76,20 +76,27 @@ def ours(base: Path, adapter: Path, out: Path, type_name: str) -> Cost:
     return Cost(seconds, peak, out.stat().st_size)
 
 
-def divergence(base: Path, adapter: Path, files: dict[str, Path]) -> None:
-    """Mean and p99 KL of both files to Hugging Face + PEFT in fp32, on the same conversations."""
-    from rolekit.convert.bases import resolve_base
-    from rolekit.convert.conversations import bundled_conversations
-    from rolekit.convert.job import Job
-    from rolekit.convert.references import open_reference
-    from rolekit.convert.verify import Candidate, Demands, verify
+def divergence(chosen: argparse.Namespace, base: Path) -> None:
+    """KL of both files to Hugging Face + PEFT on the same conversations, adapter after adapter."""
+    from convert_divergence import Pair, conversations, measure, rows, summary
 
-    talks = bundled_conversations(3)
-    for name, file in files.items():
-        job = Job(base=resolve_base(str(base)), out=file, adapter=adapter)
-        proof = verify(Candidate(file), None, open_reference(job), Demands(talks, tokens=16))
-        figures = {check.name: check.figure for check in proof.checks}
-        print(f"{name:8} {json.dumps(figures)}", flush=True)
+    found = []
+    for seed in chosen.seeds:
+        folder = chosen.work / chosen.model / f"seed-{seed}"
+        folder.mkdir(exist_ok=True)
+        adapter = adapter_for(base, folder / "adapter", seed)
+        files = {side: folder / f"{side}-{chosen.type_name}.gguf" for side in ("ours", "peer")}
+        if not files["peer"].exists():
+            peer(base, adapter, files["peer"], chosen.type_name, chosen.sdist)
+        if not files["ours"].exists():
+            ours(base, adapter, files["ours"], chosen.type_name)
+        results = folder / f"kl-{chosen.type_name}.jsonl"
+        measure(
+            Pair(base, adapter, files), conversations(chosen.conversations), chosen.prompt_tokens, results
+        )
+        found += rows(results)
+        print(f"{chosen.model} {chosen.type_name} adapter {seed}: {summary(rows(results))}", flush=True)
+    print(f"{chosen.model} {chosen.type_name} all: {summary(found)}")
 
 
 def main() -> None:
@@ -101,17 +108,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "rolekit-bench-convert")
     parser.add_argument("--sdist", type=Path, help="the unpacked llama-cpp-python source release")
     parser.add_argument("--kl", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[2], help="random adapters for --kl")
+    parser.add_argument("--conversations", type=int, default=40)
+    parser.add_argument("--prompt-tokens", type=int, default=512, help="of a prompt, its last so many count")
     parser.add_argument("--prepare", action="store_true", help="only make the models")
     chosen = parser.parse_args()
     folder = chosen.work / chosen.model
     folder.mkdir(parents=True, exist_ok=True)
     base = starter_folder(folder / "base") if chosen.model == "starter" else random_folder(folder / "base")
+    if chosen.kl:
+        divergence(chosen, base)
+        return
     adapter = adapter_for(base, folder / "adapter")
     files = {side: folder / f"{side}-{chosen.type_name}.gguf" for side in ("ours", "peer")}
     if chosen.prepare:
-        return
-    if chosen.kl:
-        divergence(base, adapter, files)
         return
     sides: list[tuple[Cost, Cost]] = []
     for _ in range(chosen.rounds):

@@ -71,14 +71,14 @@ def random_folder(folder: Path, *, layers: int = LAYERS) -> Path:
     return folder
 
 
-def adapter_for(base: Path, folder: Path) -> Path:
+def adapter_for(base: Path, folder: Path, seed: int = 2) -> Path:
     """A PEFT adapter with random weights on every linear layer of base."""
     if not (folder / "done").exists():
         import torch
         from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForCausalLM
 
-        torch.manual_seed(2)
+        torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.bfloat16)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

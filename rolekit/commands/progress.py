@@ -1,4 +1,4 @@
-"""Progress of a conversion on stderr: a bar with the time left in a terminal, a line now and then elsewhere."""
+"""Progress of long work on stderr: a bar with the time left in a terminal, a line now and then elsewhere; and advice."""
 
 from __future__ import annotations
 
