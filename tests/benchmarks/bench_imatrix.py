@@ -1,6 +1,7 @@
 """What a role's own importance matrix is worth: divergence and SPE of quantized files, and the search for types.
 
-    python tests/benchmarks/bench_imatrix.py MODEL kl|spe|search|oracle [--work DIR] [--data FILE.jsonl] [--llama-imatrix PATH]
+    python tests/benchmarks/bench_imatrix.py MODEL kl|spe|search|oracle [--work DIR] [--data FILE.jsonl]
+                                             [--llama-imatrix PATH] [--llama-quantize PATH]
 
 MODEL is `starter` or `tiny`: four layers of 256 columns (K-quants fit), trained for a minute on the bundled roles' words.
 Every figure is kept in DIR/results.jsonl as soon as it is there; a part that was stopped goes on.
@@ -33,13 +34,16 @@ from rolekit.convert.output import publish
 from rolekit.convert.type_search import search
 from rolekit.engine.threads import physical_cores
 from rolekit.messages import Message
+from rolekit.rolebench.runs import open_run
+from rolekit.rolebench.scorers import open_scorer
+from rolekit.rolebench.summary import read_run, score_files
 from rolekit.roles.block import role_block
 from rolekit.roles.library import RoleLibrary
 
 TYPES = ("Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K")
 CALIBRATION_TOKENS = 6144
 HELD_OUT_TOKENS = 2400
-QUESTIONS = 24
+PER_ROLE = 2
 ANSWER_TOKENS = 48
 
 
@@ -169,53 +173,74 @@ def ratio(one: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def measure_spe(bench: Bench, data: Path) -> None:
-    """SPE of greedy answers to QUESTIONS role-specific questions, one a role."""
-    asked = bench.folder / "questions.jsonl"
-    if not asked.exists():
-        lines, roles = [], set()
-        for line in data.read_text(encoding="utf-8").splitlines():
-            name = json.loads(line)["role"]
-            if name not in roles and len(roles) < QUESTIONS:
-                roles.add(name)
-                lines.append(line)
-        asked.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """SPE of greedy answers to PER_ROLE role-specific questions a role, and what each matrix changes."""
     if not any(row["type"] == "F16" for row in bench.rows("spe")):
-        bench.note(what="spe", type="F16", imatrix="none", **spe(bench, bench.exact, asked))
+        bench.note(what="spe", type="F16", imatrix="none", **spe(bench, bench.exact, data))
     todo = bench.configurations("spe")
     first = ("Q4_K_M", "Q2_K", "IQ4_XS", "Q3_K_M")  # the most telling ones, where time is short
     for kind, matrix in sorted(todo, key=lambda one: first.index(one[0])):
         file = bench.made(f"{kind}-{matrix}", type_name=kind, imatrix=bench.imatrix(matrix))
-        bench.note(what="spe", type=kind, imatrix=matrix, **spe(bench, file, asked))
+        bench.note(what="spe", type=kind, imatrix=matrix, **spe(bench, file, data))
+    spe_table(bench)
 
 
-def spe(bench: Bench, file: Path, asked: Path) -> dict[str, Any]:
+def spe(bench: Bench, file: Path, data: Path) -> dict[str, Any]:
+    """The score of one file: its run, which goes on where it was stopped."""
     run = bench.folder / f"run-{file.stem}"
-    command = [sys.executable, "-m", "rolekit", "bench"]
-    settings = ["--kind", "role_specific", "--max-tokens", str(ANSWER_TOKENS), "--ctx", "1024"]
-    # The file's name decides what bench run calls the data: role_specific stands in the folder's name.
-    folder = bench.folder / "role_specific"
-    folder.mkdir(exist_ok=True)
-    (folder / "test.jsonl").write_bytes(asked.read_bytes())
-    subprocess.run(
-        [
-            *command,
-            "run",
-            "--data",
-            str(folder / "test.jsonl"),
-            "--model",
-            str(file),
-            "--out",
-            str(run),
-            *settings,
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    scored = subprocess.run(
-        [*command, "score", str(run), "--json"], check=True, capture_output=True, text=True
-    )
-    row = json.loads(scored.stdout.splitlines()[0])
+    settings = {
+        "--per-role": PER_ROLE,
+        "--kind": "role_specific",
+        "--max-tokens": ANSWER_TOKENS,
+        "--ctx": 1024,
+    }
+    words = [str(word) for option in settings.items() for word in option]
+    _rolekit("bench", "run", "--data", str(data), "--model", str(file), "--out", str(run), *words)
+    row = json.loads(_rolekit("bench", "score", str(run), "--json").splitlines()[0])
     return {"spe": row["scores"]["SPE"], "ci95": row["ci95"].get("SPE"), "n": row["n"]}
+
+
+def _rolekit(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "rolekit", *words], check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def spe_table(bench: Bench) -> None:
+    """What the role's matrix changes against none and against the general one: a type, and all types together."""
+    figures = {(row["type"], row["imatrix"]): row for row in bench.rows("spe")}
+    for (kind, matrix), row in figures.items():
+        print(f"{kind} {matrix}: {row['spe']:.4f} ({row['ci95'][0]:.4f} to {row['ci95'][1]:.4f})")
+    for other in ("none", "general"):
+        changes = {}
+        for kind in TYPES:
+            if {(kind, "role"), (kind, other)} <= figures.keys():
+                one, two = (_scores(bench.folder / f"run-{kind}-{matrix}") for matrix in ("role", other))
+                changes[kind] = {key: one[key] - two[key] for key in one.keys() & two.keys()}
+                print(f"{kind} role - {other}: {_interval(changes[kind])}")
+        if len(changes) > 1:
+            shared = set.intersection(*map(set, changes.values()))
+            means = {key: float(np.mean([change[key] for change in changes.values()])) for key in shared}
+            print(f"{len(changes)} types together, role - {other}: {_interval(means)}")
+
+
+def _scores(run: Path) -> dict[tuple[str, str], float]:
+    """Role and question to the answer's SPE."""
+    reading, saved = read_run(open_run(run))
+    items = score_files(reading, saved, [open_scorer("standard")])[0].items_of("SPE")
+    return {(item.record.role, item.record.question): item.value.best for item in items}
+
+
+def _interval(changes: dict[tuple[str, str], float]) -> str:
+    """The mean change with its 95 % interval, roles resampled."""
+    roles: dict[str, list[float]] = {}
+    for (role, _), change in changes.items():
+        roles.setdefault(role, []).append(change)
+    sums = np.array([sum(values) for values in roles.values()])
+    sizes = np.array([len(values) for values in roles.values()])
+    picks = np.random.default_rng(1).integers(0, len(sums), (10_000, len(sums)))
+    low, high = np.quantile(sums[picks].sum(1) / sizes[picks].sum(1), [0.025, 0.975])
+    return f"{sums.sum() / sizes.sum():+.4f} ({low:+.4f} to {high:+.4f}), {sizes.sum()} questions"
 
 
 def measure_search(bench: Bench) -> None:
