@@ -41,9 +41,11 @@ def status_in(parsed: dict[str, Any]) -> int:
 
 
 def delta(chunk: dict[str, Any]) -> tuple[Part, str]:
-    """What a streamed chunk adds, and the reason why the answer ends with it."""
+    """What a streamed chunk adds to the first choice, and the reason why the answer ends with it."""
     choices = chunk.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return Part(""), ""
+    if choices[0].get("index"):  # another choice than the first, which nobody asked for
         return Part(""), ""
     delta = choices[0].get("delta")
     delta = delta if isinstance(delta, dict) else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rolekit.endpoints.address import OPENAI_URL, Endpoint
+from rolekit.endpoints.system_keyring import advice_for, key_in_keyring
 from rolekit.errors import RolekitError
 from rolekit.paths import home
 
@@ -47,8 +48,9 @@ def find_key(endpoint: Endpoint) -> Secret | None:
     """The key for this server, or None where there is none: a server at home often needs none.
 
     $ROLEKIT_API_KEY, else $OPENAI_API_KEY (sent only to OpenAI, to $OPENAI_BASE_URL and to this machine, never to
-    a stranger), else the file key_file().
-    Raises RolekitError when others can read the file, the key is no key, or it would travel in the open.
+    a stranger), else what the system's keyring has for this host (extra `keyring`), else the file key_file().
+    Raises RolekitError when others can read the file, the keyring is locked, the key is no key, or it would travel in
+    the open.
     """
     source, value = _found(endpoint)
     if not value:
@@ -60,7 +62,7 @@ def find_key(endpoint: Endpoint) -> Secret | None:
     if not endpoint.keeps_secrets:
         raise RolekitError(
             f"The key would travel to {endpoint.host} unencrypted.",
-            f"Use https:// in the address, or unset {source} if this server needs no key.",
+            f"Use https:// in the address, or take the key out of {source} if this server needs none.",
         )
     return Secret(value)
 
@@ -72,6 +74,8 @@ def _found(endpoint: Endpoint) -> tuple[str, str]:
     value = os.environ.get("OPENAI_API_KEY", "").strip()
     if value and (endpoint.on_this_machine or endpoint.host in _openai_hosts()):
         return "OPENAI_API_KEY", value
+    if value := key_in_keyring(endpoint):
+        return f"the system's keyring (rolekit, {endpoint.host})", value
     path = key_file()
     try:
         with path.open(encoding="utf-8") as file:
@@ -98,4 +102,4 @@ def _openai_hosts() -> set[str]:
 def missing_key_advice(endpoint: Endpoint) -> str:
     """What to do about a server that wants a key, or another one."""
     names = "OPENAI_API_KEY or ROLEKIT_API_KEY" if endpoint.host in _openai_hosts() else "ROLEKIT_API_KEY"
-    return f"Put a valid key into {names}, or into {key_file()} (chmod 600)."
+    return f"Put a valid key into {names}, or into {key_file()} (chmod 600){advice_for(endpoint)}."

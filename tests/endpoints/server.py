@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +31,8 @@ class Step:
     """Before the answer; for drip, between its bytes."""
     words: int = 2
     """After how many words a cut comes."""
+    choices: int = 1
+    """How many times the answer comes, as other choices of it; a client takes the first."""
 
 
 def status(code: int, body: Any = "", *, content_type: str = "application/json", **headers: str) -> Step:
@@ -69,6 +71,8 @@ class ApiServer:
     seconds: float = 0.0
     """How long an unscripted answer takes."""
     port: int = 0
+    delivered: Counter[str] = field(default_factory=Counter)
+    """By the last message of the request: answers that went out whole."""
 
     @property
     def url(self) -> str:
@@ -167,9 +171,13 @@ class ApiServer:
                 writer.write(data[number : number + 1])
                 await writer.drain()
                 await asyncio.sleep(step.seconds)
-            return True
-        await self._plain(writer, 200, data, "application/json", step.headers)
+        else:
+            await self._plain(writer, 200, data, "application/json", step.headers)
+        self._deliver(request)
         return True
+
+    def _deliver(self, request: Seen) -> None:
+        self.delivered[request.body["messages"][-1]["content"]] += 1
 
     async def _stream(self, step: Step, request: Seen, writer: asyncio.StreamWriter) -> bool:
         writer.write(_head(200, None, "text/event-stream; charset=utf-8", step.headers))
@@ -179,9 +187,10 @@ class ApiServer:
             if step.kind == "cut" and number == step.words:
                 await writer.drain()
                 return False
-            await self._chunk(
-                writer, {"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]}
-            )
+            for index in range(step.choices):
+                said = word if not index else word.upper()
+                choice = {"index": index, "delta": {"content": said}, "finish_reason": None}
+                await self._chunk(writer, {"choices": [choice]})
             if step.kind == "drip":
                 await asyncio.sleep(step.seconds)
         await self._chunk(writer, {"choices": [{"index": 0, "delta": {}, "finish_reason": step.finish}]})
@@ -189,6 +198,7 @@ class ApiServer:
             await self._chunk(writer, {"choices": [], "usage": _usage(step, request.body)})
         writer.write(_chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n")
         await writer.drain()
+        self._deliver(request)
         return True
 
     @staticmethod
@@ -205,10 +215,13 @@ class ApiServer:
 
 
 def completion(step: Step, body: dict[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": step.text}
+    texts = [step.text, *[step.text.upper()] * (step.choices - 1)]
     found: dict[str, Any] = {
         "id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-test-0",
-        "choices": [{"index": 0, "message": message, "finish_reason": step.finish}],
+        "choices": [
+            {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": step.finish}
+            for index, text in enumerate(texts)
+        ],
     }  # fmt: skip
     return {**found, "usage": _usage(step, body)} if step.usage else found
 
