@@ -148,9 +148,20 @@ class Client:
             )
             times = self._timeouts
             timeout = httpx.Timeout(None, connect=times.connect, read=times.read, write=times.write)
-            self._http = httpx.AsyncClient(limits=limits, timeout=timeout, auth=_no_netrc, headers=_HEADERS)
+            self._http = httpx.AsyncClient(
+                limits=limits, timeout=timeout, auth=self._signed, headers=_HEADERS
+            )
             self._gate, self._loop = Gate(self._concurrency), loop
         return self._http
+
+    def _signed(self, request: httpx.Request) -> httpx.Request:
+        """The request with the key, which no variable holds: tracebacks may show those.
+
+        Without a key too: httpx would look into ~/.netrc for one.
+        """
+        if self._key:
+            request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        return request
 
     async def _send(self, call: Call) -> Answer:
         start = time.perf_counter()
@@ -207,14 +218,13 @@ class Client:
         import httpx
 
         http = self._connect()
-        headers = {"Authorization": f"Bearer {self._key.reveal()}"} if self._key else {}
         body = body_of(call, stream=stream, without=self._without)
         url = f"{self.endpoint.base_url}/chat/completions"
         self.attempts += 1
         try:
             async with (
                 asyncio.timeout(self._timeouts.whole),
-                http.stream("POST", url, json=body, headers=headers) as response,
+                http.stream("POST", url, json=body) as response,
             ):
                 if response.status_code != 200:
                     await self._raise_for(response)
@@ -286,11 +296,6 @@ class Client:
 
 
 _HEADERS = {"User-Agent": "rolekit", "Accept": "application/json, text/event-stream"}
-
-
-def _no_netrc(request: httpx.Request) -> httpx.Request:
-    """No credentials but our own: without this, httpx would look into ~/.netrc."""
-    return request
 
 
 def _why(error: Exception) -> str:
