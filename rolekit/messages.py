@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 Speaker = Literal["system", "user", "assistant"]
@@ -147,6 +148,20 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Save what is worth keeping and release the model."""
+        ...
+
+
+@runtime_checkable
+class SwapsAdapters(Protocol):
+    """A backend whose adapters may change between replies; what was read under one set is not mixed with another's."""
+
+    @property
+    def adapters(self) -> tuple[tuple[Path, float], ...]:
+        """The adapters in force, (path, scale) each."""
+        ...
+
+    def set_adapters(self, adapters: Sequence[tuple[Path, float]]) -> None:
+        """Answer with these from the next request on. Raises RolekitError when one cannot be used."""
         ...
 
 

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from rolekit.chat.state import renumbered
 from rolekit.chat.store import Store
 from rolekit.chat.tree import pack_ids, storable, unpack_ids
 from rolekit.errors import RolekitError
@@ -77,6 +78,7 @@ def import_json(store: Store, path: Path) -> str:
                 )
             for step in steps:
                 _insert(store, "operation", step, conversation_id, numbers)
+            conversation["extra"] = renumbered(str(conversation.get("extra", "")), numbers)
             _insert(store, "conversation", conversation, conversation_id, numbers)
     except OSError as error:
         raise RolekitError(

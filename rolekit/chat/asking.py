@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from rolekit.roles.role import Role
@@ -13,9 +14,9 @@ def reply_seed(seed: int, depth: int, version: int) -> int:
     return int.from_bytes(digest) % (2**31 - 1) + 1
 
 
-def stop_names(role: Role, user: str) -> tuple[str, ...]:
-    """How a reply would begin to speak for the user; never one of the role's own names."""
+def stop_names(role: Role, user: str, others: Sequence[str] = ()) -> tuple[str, ...]:
+    """How a reply would begin to speak for the user or for another role; never one of the role's own names."""
     own = {name.casefold() for name in (role.name, *role.aliases)}
     usual = ("You", "User", "你", "用户") if role.language.startswith("zh") else ("You", "User")
-    names = dict.fromkeys(name for name in (user.strip(), *usual) if name)
+    names = dict.fromkeys(name for name in (user.strip(), *others, *usual) if name)
     return tuple(name for name in names if name.casefold() not in own)

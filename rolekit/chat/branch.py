@@ -71,11 +71,11 @@ class Branch:
         self.follow(self.path, node)
         return node, step
 
-    def weave(self, node: Node, woven: Woven) -> Node:
-        """The node with what stands beside it, which from now on never changes."""
-        extra = with_woven(node.extra, woven)
+    def weave(self, node: Node, woven: Woven, seat: str = "") -> Node:
+        """The node with what stands beside it (for that role of a room), which from now on never changes."""
+        extra = storable(with_woven(node.extra, woven, seat))
         with self.database.writing() as connection:
-            connection.execute("UPDATE node SET extra=? WHERE id=?", (storable(extra), node.id))
+            connection.execute("UPDATE node SET extra=? WHERE id=?", (extra, node.id))
         changed = replace(node, extra=extra)
         self.path = [changed if known.id == node.id else known for known in self.path]
         return changed

@@ -16,6 +16,14 @@ class UserSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class Speaking:
+    """In a room: this role answers next. Its Progress, Pieces and Finished follow, then perhaps another's."""
+
+    slug: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Folded:
     """Old turns were taken out of the context to make room. They stay in the conversation."""
 
@@ -43,7 +51,7 @@ class Finished:
     """What was generated just now; after continue_last the node's text is longer."""
 
 
-SessionEvent = UserSaved | Folded | Progress | Piece | Retried | Finished
+SessionEvent = UserSaved | Speaking | Folded | Progress | Piece | Retried | Finished
 
 
 @dataclass(frozen=True, slots=True)

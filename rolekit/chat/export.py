@@ -40,6 +40,6 @@ def write_export(store: Store, conversation_id: str, path: Path) -> None:
 
 
 def _markdown(info: ConversationInfo, node: Node) -> str:
-    name = {"user": info.user, "assistant": info.role_name, "system": "Note"}[node.speaker]
+    name = node.name or {"user": info.user, "assistant": info.role_name, "system": "Note"}[node.speaker]
     mark = " *(stopped)*" if node.state == "stopped" else ""
     return f"**{one_line(name, 200)}:**{mark} {sanitize(node.text).strip()}\n"

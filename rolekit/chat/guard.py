@@ -64,8 +64,10 @@ class Guard:
     """What to hold a role's replies against."""
 
     user_names: tuple[str, ...] = ()
-    """Names under which a reply would speak for the user."""
+    """Names under which a reply would speak for the user, or for another role of a room."""
     rules: tuple[Rule, ...] = field(default=())
+    company: bool = False
+    """There are other roles in the room."""
 
     def fault(self, text: str, stop_reason: StopReason, earlier: Sequence[str]) -> str:
         """Why a reply should be tried again, in a few words; empty where it is fine.
@@ -76,10 +78,10 @@ class Guard:
         if not plain:
             return "it was empty"
         if stop_reason == "speaks_for_user" and len(plain) < _SHORT_CHARACTERS // 2:
-            return "it spoke for you"
+            return self._for_whom
         lines = [line.strip(' *_"“”') for line in plain.splitlines()]
         if any(line.startswith((f"{name}:", f"{name}：")) for line in lines for name in self.user_names):
-            return "it spoke for you"
+            return self._for_whom
         if _OUT_OF_CHARACTER.search(plain):
             return "it broke character"
         if _repeats(plain, earlier):
@@ -88,6 +90,10 @@ class Guard:
             if _found(rule, plain):
                 return f"rule “{one_line(rule.name)}”"
         return ""
+
+    @property
+    def _for_whom(self) -> str:
+        return "it spoke for somebody else" if self.company else "it spoke for you"
 
 
 def fault_in(guard: Guard | None, finished: Finished, history: Sequence[Node]) -> str:

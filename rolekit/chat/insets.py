@@ -6,16 +6,16 @@ own words and its insets, nothing older.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from rolekit.chat.extra import extra_of, part_of, record_of
 from rolekit.chat.tree import Node
 from rolekit.messages import Message, Speaker
 
 InsetKind = Literal["lore", "note", "recall"]
-_KEY = "rolekit"
+_KEY, _ROOM = "rolekit", "room"
 _KINDS = ("lore", "note", "recall")
 _SPEAKERS = ("system", "user", "assistant")
 
@@ -53,7 +53,7 @@ class Woven:
 
 def woven_of(node: Node) -> Woven | None:
     """What was decided for a message; None where nothing has been yet."""
-    record = _record(node.extra).get(_KEY)
+    record = record_of(node.extra).get(_KEY)
     if not isinstance(record, dict):
         return None
     rows = record.get("insets")
@@ -66,18 +66,34 @@ def woven_of(node: Node) -> Woven | None:
     )
 
 
-def with_woven(extra: str, woven: Woven | None) -> str:
-    """A node's `extra` with that decision in it, or without any; what else was there stays."""
-    record = _record(extra)
-    record.pop(_KEY, None)
-    if woven is not None:
-        record[_KEY] = {
-            "insets": [asdict(inset) for inset in woven.insets],
-            "cut": list(woven.cut),
-            "notices": list(woven.notices),
-            "count": woven.count,
-        }
-    return json.dumps(record, ensure_ascii=False) if record else ""
+def with_woven(extra: str, woven: Woven | None, seat: str = "") -> str:
+    """A node's `extra` with that decision in it, or (None) without any; what else was there stays.
+
+    seat is the slug of the role of a room whose decision it is: each role has its own.
+    """
+    record = record_of(extra)
+    room = part_of(record, _ROOM)
+    if woven is None:
+        record.pop(_KEY, None)
+        room.pop(_KEY, None)
+        return extra_of(record)
+    row = {
+        "insets": [asdict(inset) for inset in woven.insets],
+        "cut": list(woven.cut),
+        "notices": list(woven.notices),
+        "count": woven.count,
+    }
+    if seat:
+        record[_ROOM] = {**room, _KEY: {**part_of(room, _KEY), seat: row}}
+    else:
+        record[_KEY] = row
+    return extra_of(record)
+
+
+def seen_from(extra: str, seat: str) -> str:
+    """A node's `extra` as one role of a room knows it: what was decided for this role, nobody else's."""
+    row = part_of(record_of(extra), _ROOM, _KEY, seat) if f'"{_KEY}"' in extra else {}
+    return extra_of({_KEY: row} if row else {})
 
 
 def messages_around(node: Node, own: Message) -> list[Message]:
@@ -112,14 +128,6 @@ STILL = "still active"
 
 def _message(inset: Inset) -> Message:
     return Message("system", inset.text, "note")
-
-
-def _record(extra: str) -> dict[str, Any]:
-    try:
-        record = json.loads(extra) if extra else {}
-    except (ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _pairs(value: object) -> list[Sequence[object]]:

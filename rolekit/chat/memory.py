@@ -67,10 +67,15 @@ class Plan:
 
 
 def message_of(node: Node, vocabulary: str) -> Message:
-    """The node as the backend gets it; token ids go along only within the vocabulary they came from."""
+    """The node as the backend gets it; token ids go along only within the vocabulary they came from.
+
+    What somebody with a name says begins with it.
+    """
     ids = node.token_ids if vocabulary and node.vocabulary == vocabulary else ()
     greets = node.parent_id is None and node.speaker == "assistant"
-    return Message(node.speaker, node.text, "greeting" if greets else "turn", ids)
+    named = node.speaker == "user" and node.name
+    text = f"{node.name}: {node.text}" if named else node.text
+    return Message(node.speaker, text, "greeting" if greets else "turn", ids)
 
 
 def turns_of(path: Sequence[Node], vocabulary: str) -> list[Turn]:

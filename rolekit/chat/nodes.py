@@ -74,7 +74,7 @@ def insert(connection: sqlite3.Connection, conversation_id: str, parent_id: int 
 def replace(connection: sqlite3.Connection, node_id: int, draft: Draft) -> None:
     """Put the text a stream has reached into its node, and how the reply ended."""
     connection.execute(
-        "UPDATE node SET text=?, token_ids=?, vocabulary=?, state=?, stop_reason=?, stats=? WHERE id=?",
+        "UPDATE node SET text=?, token_ids=?, vocabulary=?, state=?, stop_reason=?, stats=?, extra=? WHERE id=?",
         (
             storable(draft.text),
             pack_ids(draft.token_ids),
@@ -82,6 +82,7 @@ def replace(connection: sqlite3.Connection, node_id: int, draft: Draft) -> None:
             draft.state,
             draft.stop_reason,
             pack_stats(draft.stats),
+            draft.extra,
             node_id,
         ),
     )

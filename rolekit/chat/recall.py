@@ -81,7 +81,7 @@ class Recall:
         """Each folded message, and who said it."""
         rows = []
         for node in folded:
-            name = self.names[node.speaker == "assistant"]
+            name = node.name or self.names[node.speaker == "assistant"]
             text = " ".join(node.text.split())
             short = text if len(text) <= _TEXT_CHARACTERS else text[: _TEXT_CHARACTERS - 1] + "…"
             rows.append((f"message {node.id}", f"{name}: {short}"))

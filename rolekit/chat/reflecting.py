@@ -77,7 +77,9 @@ async def summarise(
     """
     nodes = [node for turn in turns for node in turn.nodes]
     names = {"user": user, "assistant": role.name}
-    talk = "\n".join(f"{names.get(node.speaker, '')}: {' '.join(node.text.split())}" for node in nodes)
+    talk = "\n".join(
+        f"{node.name or names.get(node.speaker, '')}: {' '.join(node.text.split())}" for node in nodes
+    )
     zh = role.language.startswith("zh")
     ask = (_CHINESE if zh else _ENGLISH).format(user=user, char=role.name, talk=talk)
     block = [message for message in prompting.opening() if message.block == "role"]

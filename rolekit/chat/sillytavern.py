@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rolekit.chat import nodes
+from rolekit.chat.extra import record_of
 from rolekit.chat.nodes import Draft
 from rolekit.chat.store import Store
 from rolekit.chat.tree import ConversationInfo, Node, storable
@@ -54,7 +55,7 @@ class ImportReport:
 def to_sillytavern(store: Store, conversation_id: str) -> str:
     """The active branch as JSONL; the versions of each of its messages are swipes."""
     info = store.conversation(conversation_id)
-    extra = _object(store.row(conversation_id)["extra"])
+    extra = record_of(store.row(conversation_id)["extra"])
     header = {
         "user_name": info.user,
         "character_name": info.role_name,
@@ -205,9 +206,9 @@ def _draft(speaker: Speaker, text: str, extra: dict[str, Any], message: dict[str
 
 
 def _line(info: ConversationInfo, node: Node, versions: list[Node]) -> dict[str, Any]:
-    extra = _object(node.extra)
+    extra = record_of(node.extra)
     line: dict[str, Any] = {
-        "name": {"user": info.user, "assistant": info.role_name, "system": "Note"}[node.speaker],
+        "name": node.name or {"user": info.user, "assistant": info.role_name, "system": "Note"}[node.speaker],
         "is_user": node.speaker == "user",
         "is_system": node.speaker == "system",
         "send_date": _iso(node.created_at),
@@ -215,7 +216,7 @@ def _line(info: ConversationInfo, node: Node, versions: list[Node]) -> dict[str,
         "extra": {},
     }
     line |= extra.get("message", {})
-    if len(versions) > 1 or "info" in extra or (node.speaker == "assistant" and not extra):
+    if len(versions) > 1 or "info" in extra or (node.speaker == "assistant" and "message" not in extra):
         line["swipes"] = [version.text for version in versions]
         line["swipe_id"] = next(index for index, version in enumerate(versions) if version.id == node.id)
         line["swipe_info"] = [_swipe_info(version) for version in versions]
@@ -223,7 +224,7 @@ def _line(info: ConversationInfo, node: Node, versions: list[Node]) -> dict[str,
 
 
 def _swipe_info(node: Node) -> dict[str, Any]:
-    info = _object(node.extra).get("info")
+    info = record_of(node.extra).get("info")
     return info if isinstance(info, dict) else {"send_date": _iso(node.created_at), "extra": {}}
 
 
@@ -267,15 +268,6 @@ def _written(date: str) -> float:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _object(text: str) -> dict[str, Any]:
-    """The JSON object in text; an empty one for empty text or anything else."""
-    try:
-        value = json.loads(text) if text else {}
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _dumped(value: dict[str, Any]) -> str:

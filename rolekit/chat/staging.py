@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from rolekit.chat.recall import Fact, Recall, recall_frame
@@ -10,11 +11,12 @@ from rolekit.chat.state import ChatState, Persona, Summary
 from rolekit.chat.tree import ConversationInfo, Node
 from rolekit.chat.weaving import Loom, Reminder
 from rolekit.messages import Message
-from rolekit.roles.block import Setting, opening_messages, other_greetings, scene_of
+from rolekit.roles.block import Setting, is_unnamed, opening_messages, other_greetings, scene_of
 from rolekit.roles.lore.firing import LoreOptions
 from rolekit.roles.lore.shelf import Shelf, shelf_of
 from rolekit.roles.macros import Scene, expand
 from rolekit.roles.role import Role
+from rolekit.text import one_line
 
 _LORE_SHARE = 8
 """Lore that is always told may take one part in this many of the context."""
@@ -43,10 +45,16 @@ class Staging:
         *,
         memory: bool = True,
         facts: Sequence[Fact] = (),
+        others: Sequence[str] = (),
     ) -> None:
+        """others: the names of the roles that are in the room too."""
         self.role = role
         self.state = state
         self.user = state.persona.name or info.user
+        unnamed = "用户" if role.language.startswith("zh") else "User"
+        self.user_label = unnamed if is_unnamed(self.user) else one_line(self.user, 80)
+        """What the user's lines begin with in a room."""
+        self._others = tuple(one_line(name, 200) for name in others)
         self._id = info.id
         self._began = datetime.fromtimestamp(info.created_at, UTC).astimezone()
         self._shelf: Shelf = shelf_of(role)
@@ -56,9 +64,11 @@ class Staging:
         self._recall = Recall(names, recall_frame(role.language), facts) if memory else None
 
     def _setting(self, count_tokens: Callable[[str], int], context_tokens: int) -> Setting:
+        group = ", ".join((one_line(self.role.name, 200), *self._others)) if self._others else ""
         plain = Setting(
             persona=self.state.persona.description,
-            scene=Scene(now=self._began, seed=self._id, chat_seed=self._id),
+            scene=Scene(group=group, now=self._began, seed=self._id, chat_seed=self._id),
+            company=(*self._others, self.user_label) if self._others else (),
         )
         if not self._shelf.books:
             return plain
@@ -69,7 +79,7 @@ class Staging:
         )
         before = tuple(row.text for row in told if row.entry.place == "before")
         after = tuple(row.text for row in told if row.entry.place != "before")
-        return Setting(plain.persona, before, after, plain.scene)
+        return replace(plain, lore_before=before, lore_after=after)
 
     def opening(self, summaries: Sequence[Summary] = ()) -> list[Message]:
         """The role block, its examples, and what is remembered of folded turns; the greeting is a node of its own."""
@@ -90,6 +100,7 @@ class Staging:
         moment = Scene(
             char=scene.char,
             user=scene.user,
+            group=scene.group,
             words={**scene.words, **words},
             now=now,
             idle=now - datetime.fromtimestamp(said[-1].created_at, UTC) if said else None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-_KEY = "rolekit"
+from rolekit.chat.extra import extra_of, part_of, record_of, text_of
+
+_KEY, _SEATS = "rolekit", "seats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +57,15 @@ class ChatState:
         return self.summaries[self.shown_from : self.shown_to]
 
 
-def state_of(extra: str) -> ChatState:
-    """The state in a conversation's `extra`; damaged parts are left out."""
-    record = _record(extra).get(_KEY)
-    if not isinstance(record, dict):
-        return ChatState()
-    persona, note = _part(record.get("persona")), _part(record.get("note"))
+def state_of(extra: str, seat: str = "") -> ChatState:
+    """The state in a conversation's `extra`; damaged parts are left out. seat: of that role of a room."""
+    record = _own(record_of(extra), seat)
+    persona, note = part_of(record, "persona"), part_of(record, "note")
     depth = note.get("depth")
     rows = record.get("summaries")
     return ChatState(
-        Persona(_text(persona.get("name")), _text(persona.get("description"))),
-        AuthorsNote(_text(note.get("text")), depth if isinstance(depth, int) and 0 <= depth <= 1000 else 4),
+        Persona(text_of(persona.get("name")), text_of(persona.get("description"))),
+        AuthorsNote(text_of(note.get("text")), depth if isinstance(depth, int) and 0 <= depth <= 1000 else 4),
         tuple(summary for row in (rows if isinstance(rows, list) else []) if (summary := _summary(row))),
         *(
             max(value, 0) if isinstance(value := record.get(key), int) else 0
@@ -74,32 +74,54 @@ def state_of(extra: str) -> ChatState:
     )
 
 
-def with_state(extra: str, state: ChatState) -> str:
+def with_state(extra: str, state: ChatState, seat: str = "") -> str:
     """A conversation's `extra` with this state; what else was there stays."""
-    record = _record(extra)
-    record[_KEY] = asdict(state)
-    return json.dumps(record, ensure_ascii=False)
+    return _with_own(extra, seat, asdict(state))
 
 
-def _record(extra: str) -> dict[str, Any]:
-    try:
-        record = json.loads(extra) if extra else {}
-    except (ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
+def fold_of(extra: str, seat: str) -> tuple[int | None, int, bool]:
+    """Up to where one role of a room has folded the talk: node, context tokens, examples (see FoldPoint)."""
+    row = _own(record_of(extra), seat).get("fold")
+    node, context, examples = row if isinstance(row, list) and len(row) == 3 else (None, 0, False)
+    return node if isinstance(node, int) else None, context if isinstance(context, int) else 0, bool(examples)
 
 
-def _part(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def with_fold(extra: str, fold: tuple[int | None, int, bool], seat: str) -> str:
+    """A conversation's `extra` with that role's fold point."""
+    return _with_own(extra, seat, {"fold": list(fold)})
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def renumbered(extra: str, numbers: Mapping[int | None, int | None]) -> str:
+    """A conversation's `extra` after its messages got other ids, for a copy of it."""
+    record = record_of(extra)
+    for own in (part_of(record, _KEY), *(part_of(record, _SEATS, seat) for seat in part_of(record, _SEATS))):
+        rows = own.get("summaries")
+        for row in rows if isinstance(rows, list) else []:
+            if isinstance(row, dict):
+                row |= {key: numbers.get(row.get(key)) for key in ("first_node", "last_node")}
+        fold = own.get("fold")
+        if isinstance(fold, list) and fold and isinstance(fold[0], int):
+            fold[0] = numbers.get(fold[0])
+    return extra_of(record)
+
+
+def _own(record: dict[str, Any], seat: str) -> dict[str, Any]:
+    return part_of(record, _SEATS, seat) if seat else part_of(record, _KEY)
+
+
+def _with_own(extra: str, seat: str, changes: dict[str, Any]) -> str:
+    record = record_of(extra)
+    own = {**_own(record, seat), **changes}
+    if seat:
+        record[_SEATS] = {**part_of(record, _SEATS), seat: own}
+    else:
+        record[_KEY] = own
+    return extra_of(record)
 
 
 def _summary(row: object) -> Summary | None:
-    part = _part(row)
+    part = row if isinstance(row, dict) else {}
     first, last = part.get("first_node"), part.get("last_node")
-    if not isinstance(first, int) or not isinstance(last, int) or not _text(part.get("text")):
+    if not isinstance(first, int) or not isinstance(last, int) or not text_of(part.get("text")):
         return None
-    return Summary(part["text"], first, last, _text(part.get("model")))
+    return Summary(part["text"], first, last, text_of(part.get("model")))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from rolekit.chat.room import speaker_of
 from rolekit.messages import Speaker, Stats, StopReason
 
 State = Literal["complete", "streaming", "stopped"]
@@ -46,6 +47,10 @@ class Node:
     deleted: bool = False
     extra: str = ""
     """JSON object with what a foreign file knew beyond these fields; empty if nothing."""
+    slug: str = ""
+    """Which role of a room speaks; empty in a conversation with one role, and for the user."""
+    name: str = ""
+    """Its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ def node_from_row(row: sqlite3.Row, versions: Sequence[int]) -> Node:
         len(versions) or 1,
         deleted,
         extra,
+        *speaker_of(extra),
     )
 
 

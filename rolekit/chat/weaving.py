@@ -79,7 +79,7 @@ def _lore(
     if not loom.books:
         return [], [], []
     spoken = [node for node in path if node.speaker != "system"]
-    lines = [Line(loom.names[node.speaker == "assistant"], node.text) for node in spoken]
+    lines = [Line(node.name or loom.names[node.speaker == "assistant"], node.text) for node in spoken]
     replies = sum(node.speaker == "assistant" for node in spoken)
     first = path[0]
     moment = Moment(

@@ -34,6 +34,7 @@ class ReplyWriter:
         vocabulary: str,
         begun: Callable[[int], None],
         base: Node | None = None,
+        extra: str = "",
     ) -> None:
         self._database = database
         self._conversation_id = conversation_id
@@ -41,6 +42,8 @@ class ReplyWriter:
         self._vocabulary = vocabulary
         self._begun = begun
         self._base = base
+        self.extra = extra
+        """What is kept beside the text (JSON); may change until finish()."""
         self._pieces: list[str] = [base.text] if base else []
         self._saved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -75,6 +78,7 @@ class ReplyWriter:
                 state="stopped" if reply.stop_reason == "cancelled" else "complete",
                 stop_reason=reply.stop_reason,
                 stats=reply.stats,
+                extra=self.extra,
             )
         )
         return self.node
@@ -92,7 +96,7 @@ class ReplyWriter:
             self._save(self._so_far("streaming"))
 
     def _so_far(self, state: State) -> Draft:
-        return Draft("assistant", "".join(self._pieces), state=state)
+        return Draft("assistant", "".join(self._pieces), state=state, extra=self.extra)
 
     def _save(self, draft: Draft) -> None:
         if self._timer is not None:
@@ -114,5 +118,6 @@ class ReplyWriter:
             state=draft.state,
             stop_reason=draft.stop_reason,
             stats=draft.stats,
+            extra=draft.extra,
         )
         self._saved_at = time.monotonic()

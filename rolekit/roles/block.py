@@ -27,6 +27,8 @@ class _Scaffold:
     scenario: str
     example_text: str
     persona: str
+    company: str
+    comma: str
     manner: str
     somebody: str
     """Whoever talks to the role without having given a name."""
@@ -43,6 +45,11 @@ _ENGLISH = _Scaffold(
     scenario="The scene: {}",
     example_text="This is how you talk:",
     persona="About {user}, whom you talk to: {persona}",
+    company=(
+        "In the room with you: {company}. Their lines begin with the speaker's name and a colon; "
+        "yours do not. You speak for {char} alone and never write a line of theirs."
+    ),
+    comma=", ",
     manner=(
         "Stay in character as {char} and answer {user} in {language}, in {char}'s own voice, in a few sentences. "
         "Never speak for {user}. Never say that you are a program or a language model. "
@@ -59,6 +66,8 @@ _CHINESE = _Scaffold(
     scenario="场景：{}",
     example_text="你是这样说话的：",
     persona="关于和你说话的{user}：{persona}",
+    company="和你同在的有：{company}。他们的话以说话者的名字和冒号开头，你的话不必。你只说{char}的话，绝不写他们的话。",
+    comma="、",
     manner=(
         "请始终以{char}的身份和口吻，用中文回答{user}，每次只说几句话。绝不替{user}说话，"
         "绝不说自己是程序或语言模型。你的世界与时代以外的事，你一概不知，就照你的性情如实说不知道。"
@@ -92,6 +101,8 @@ class Setting:
     """The same behind the role's own words."""
     scene: Scene = field(default_factory=Scene)
     """The chat's clock and seeds; its names and words are filled in here."""
+    company: tuple[str, ...] = ()
+    """Who else is in the room: names only, nothing that one of them keeps to itself."""
 
 
 PLAIN = Setting()
@@ -146,9 +157,11 @@ def role_block(role: Role, user: str, setting: Setting = PLAIN) -> str:
         parts.append(f"{words.example_text}\n{example_text}")
     if persona := _fill(setting.persona, scene):
         parts.append(words.persona.format(user=scene.user, persona=persona))
+    if setting.company:
+        parts.append(words.company.format(char=scene.char, company=words.comma.join(setting.company)))
     parts += setting.lore_after
     spoken = _LANGUAGES.get(language, f"the language with the code {role.language}")
-    listener = words.somebody if _unnamed(user) else scene.user
+    listener = words.somebody if is_unnamed(user) else scene.user
     manner = words.manner.format(language=spoken, char=scene.char, user=listener)
     if role.system_prompt.strip():
         own = replace(scene, words={**scene.words, "original": manner})
@@ -162,7 +175,7 @@ def scene_of(role: Role, user: str, setting: Setting = PLAIN) -> Scene:
     plain = replace(
         setting.scene,
         char=one_line(role.name, 200),
-        user=friend if _unnamed(user) else one_line(user, 80),
+        user=friend if is_unnamed(user) else one_line(user, 80),
     )
     texts = {
         "description": role.description,
@@ -175,7 +188,7 @@ def scene_of(role: Role, user: str, setting: Setting = PLAIN) -> Scene:
     return replace(plain, words={**words, **setting.scene.words})
 
 
-def _unnamed(user: str) -> bool:
+def is_unnamed(user: str) -> bool:
     """Whether the user goes by the default name: "Never speak for You" would only confuse a model."""
     return one_line(user, 80).casefold() in ("", "you")
 

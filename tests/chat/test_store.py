@@ -202,7 +202,7 @@ def test_a_long_chat_costs_little_more_than_reading_it(store, role):
     opened = time.perf_counter() - start
     assert len(session.path) == len(rows) == 5000
     start = time.perf_counter()
-    plan = session._prompting.plan(session.path, session.max_tokens)
+    plan = session.seats[0].prompting.plan(session.path, session.max_tokens)
     planned = time.perf_counter() - start
     assert 0 < len(plan.kept) < 5000
     print(f"rows {plain * 1000:.0f} ms, opened {opened * 1000:.0f} ms, planned {planned * 1000:.0f} ms")

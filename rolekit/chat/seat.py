@@ -1,0 +1,93 @@
+"""One role's place in a conversation: what it is made of, and what it alone knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rolekit.chat.asking import stop_names
+from rolekit.chat.branch import Branch
+from rolekit.chat.casting import Adapters, Player
+from rolekit.chat.guard import Guard, load_rules
+from rolekit.chat.options import ChatOptions
+from rolekit.chat.prompting import Prompting
+from rolekit.chat.room import Room
+from rolekit.chat.state import ChatState
+from rolekit.chat.store import Store
+from rolekit.chat.turns import names_in
+from rolekit.messages import Backend
+from rolekit.roles.role import Role
+
+
+@dataclass(slots=True)
+class Seat:
+    """A role with its own prompt, lore, notes, summaries, fold, guard and adapters; it shares only what is said."""
+
+    role: Role
+    slug: str
+    prompting: Prompting
+    guard: Guard | None
+    others: tuple[str, ...]
+    """Names of the other roles, under which this one never speaks."""
+    adapters: Adapters | None
+    """What the backend uses while this role speaks; None leaves the backend as it is."""
+    kv_name: str
+    """Names the KV that is this role's own."""
+
+    @property
+    def state(self) -> ChatState:
+        """The role's author's note and summaries, and the user's persona."""
+        return self.prompting.state
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know of the role's lorebooks: a file that could not be read, say."""
+        return self.prompting.staging.notices
+
+    @property
+    def user(self) -> str:
+        """What the role calls the user."""
+        return self.prompting.staging.user
+
+    @property
+    def stop_names(self) -> tuple[str, ...]:
+        """Under which names a line would be somebody else's."""
+        return stop_names(self.role, self.user, self.others)
+
+
+def seats_of(
+    store: Store,
+    branch: Branch,
+    backend: Backend,
+    players: Sequence[Player],
+    room: Room | None,
+    options: ChatOptions,
+) -> tuple[Seat, ...]:
+    """A seat for each player. Raises RolekitError naming the faults of a role's rules."""
+    roles = {player.slug: player.role for player in players}
+    seats = []
+    for player in players:
+        prompting = Prompting(
+            store,
+            branch,
+            player.role,
+            branch.id,
+            backend,
+            memory=options.memory,
+            seat=player.slug if room else "",
+            room=room,
+        )
+        others = tuple(name for slug in roles if slug != player.slug for name in names_in(roles, slug))
+        names = stop_names(player.role, prompting.staging.user, others)
+        seats.append(
+            Seat(
+                player.role,
+                player.slug,
+                prompting,
+                Guard(names, load_rules(player.slug), bool(others)) if options.guard else None,
+                others,
+                player.adapters if room else None,
+                f"{branch.id}/{player.slug}" if room else branch.id,
+            )
+        )
+    return tuple(seats)
