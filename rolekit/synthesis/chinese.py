@@ -1,0 +1,155 @@
+"""Chinese: 小满说：“…”, “…”老陈笑道, 他对小满说; names are found by where they stand, for nothing parts the words."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rolekit.synthesis.speeches import Passage
+from rolekit.synthesis.tags_en import Tag
+from rolekit.synthesis.tongues import set_off
+
+_VERBS = (
+    "说道|笑道|问道|答道|喊道|叫道|骂道|叹道|哭道|喝道|嚷道|应道|怒道|奇道|急道|忙道|低声道|大声道|冷笑道|回答道|补充道|解释道|嘀咕道|"
+    "嘟囔道|吩咐道|接着说|继续说|回答说|告诉|回答|反问|追问|嘀咕|嘟囔|吩咐|应声|开口|插嘴|补充|解释|念叨|嚷嚷|喃喃|质问|安慰|提醒|劝道|"
+    "接话|打断|说|道|问|答|喊|叫|嚷|骂|念|唱|叹|劝|笑"
+)
+_VERB = rf"(?:{_VERBS})"
+_MANNER = (
+    r"(?:(?:[\u4e00-\u9fff]{1,6}地)|低声|大声|小声|轻声|柔声|高声|连声|齐声|忙|连忙|急忙|赶紧|便|又|也|就|才|却|只|只好|于是|接着|继续|"
+    r"笑着|笑|哭着|叹着气|喘着气|摇着头|点着头|冷冷|淡淡|轻轻|慢慢|缓缓|悄悄|终于|忽然|突然|立刻|马上|最后|这才|还|再|一边|微笑着|回头|"
+    r"抬头|低头|冷笑|苦笑|微笑|一本正经|不耐烦)*"
+)
+_TOWARDS = r"(?:对着|朝着|冲着|向着|对|向|朝|冲|跟|和|问|告诉|给|劝|提醒|安慰)"
+_LISTENER = rf"(?:{_TOWARDS}(?P<to>[\u4e00-\u9fff·]{{1,6}}?))?"
+_PRONOUNS = {"他": "m", "她": "f", "我": ""}
+_NOT_IN_NAMES = set(
+    "的了着这那不有是又也就都便才却还把被给让使在从到对向朝和跟与说道问答笑喊叫想看听着吧呢吗啊你我他她它们谁什么怎哪一个人家心里话声只没很去来会能要以而且"
+)
+_SURNAMES = set(
+    "赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张孔曹严华金魏陶姜戚谢邹喻柏水窦章云苏潘葛奚范彭郎鲁韦昌马苗凤花方俞任袁柳鲍史唐"
+    "费廉岑薛雷贺倪汤滕殷罗毕郝邬安常乐于时傅皮卞齐康伍余元卜顾孟平黄穆萧尹姚邵汪祁毛禹狄米贝明臧计伏成戴谈宋茅庞熊纪舒屈项祝董梁杜阮蓝"
+    "闵席季麻强贾路娄危江童颜郭梅盛林刁钟徐邱骆高夏蔡田樊胡凌霍虞万支柯管卢莫房裘缪解应宗丁宣邓郁单杭洪包诸左石崔吉龚程邢裴陆荣翁荀"
+    "甄曲封储靳段富巫乌焦巴弓牧山谷车侯全班仰秋仲伊宫宁仇栾甘厉戎祖武符刘景詹束龙叶幸司黎薄印白蒲从索赖卓蔺屠蒙池乔闻党翟谭贡劳姬申扶堵冉"
+    "宰郦雍桑桂牛寿通边燕冀浦尚温庄晏柴瞿阎充慕连茹习艾鱼容向古易慎戈廖庾终居衡步都耿满弘匡国文寇广禄阙东欧沃利蔚越隆师巩聂晁"
+)
+_TITLE_END = re.compile(
+    r"(?:先生|太太|姑娘|掌柜|师父|师傅|老爷|公子|大人|婆婆|奶奶|爷爷|大爷|大娘|大叔|大婶|阿姨|叔叔|老板|老人|老头|和尚|道士|将军|医生|老师|校长|"
+    r"船长|少年|少女|女孩|男孩|孩子|妇人|书生|小姐|夫人|嫂|哥|姐|弟|妹|爹|娘|妈|爸|伯|叔|婶|姨)$"
+)
+_NAME_TAG = re.compile(
+    rf"(?:^|[。！？；，、\s”」』…])(?P<subject>[\u4e00-\u9fff·]{{1,6}}?){_MANNER}{_LISTENER}{_MANNER}{_VERB}(?:了|着|了一句|了一声)?\s*(?:[：:，,。！？]|$)"
+)
+_AFTER = re.compile(
+    rf"\s*[，,]?\s*(?P<subject>[\u4e00-\u9fff·]{{1,8}}?){_MANNER}{_LISTENER}{_MANNER}{_VERB}(?:了|着)?[^，。：:！？]{{0,8}}(?:[，。：:！？]|$)"
+)
+_CLAUSES = re.compile(r"[，,；;]")
+_SENTENCES = re.compile(r"[。！？!?…]+")
+_TO = re.compile(rf"{_TOWARDS}(?P<to>[\u4e00-\u9fff·]{{2,6}})")
+_ENDS = re.compile(rf"{_VERB}(?:了|着|一声|一句|了一声|了一句)?[^，。：:]{{0,6}}\s*[：:，,]\s*$")
+
+
+class Chinese:
+    """Tags whose names are known: those that the text uses as speakers at least twice, or that look like names."""
+
+    def __init__(self, passages: Sequence[Passage], given: Sequence[str]) -> None:
+        counts: Counter[str] = Counter()
+        for passage in passages:
+            for speech in passage.speeches:
+                after = _SENTENCES.split(speech.after, maxsplit=1)[0]
+                found = _AFTER.match(after + "。")
+                counts.update([found["subject"]] if found else [])
+                sentence = _last_sentence(speech.before)
+                counts.update(
+                    found["subject"] for found in _NAME_TAG.finditer(sentence) if _ENDS.search(sentence)
+                )
+        names = {name for name, times in counts.items() if _is_name(name, times)}
+        self.known = sorted({*names, *(name for name in given if name)}, key=lambda name: (-len(name), name))
+
+    def tag_after(self, narration: str) -> Tag | None:
+        """As Tongue says: 老陈说。, 他笑道，"""
+        head = _SENTENCES.split(narration.lstrip(" ，,"), maxsplit=1)[0]
+        clause = _CLAUSES.split(head, maxsplit=1)[0]
+        if not re.search(rf"{_VERB}(?:了|着|一声|一句)?[^，。：:]{{0,8}}[：:]?\s*$", clause):
+            return None
+        subject = self._leading(clause)
+        return Tag(subject, self._listener(clause, subject)) if subject else None
+
+    def tag_before(self, narration: str) -> Tag | None:
+        """As Tongue says: 老陈叹了口气，对小满说："""
+        sentence = _last_sentence(narration)
+        if not (narration.rstrip().endswith(("：", ":")) or _ENDS.search(narration)):
+            return None
+        clauses = [clause for clause in _CLAUSES.split(sentence) if clause.strip()]
+        listener = ""
+        for clause in reversed(clauses):
+            subject = self._leading(clause)
+            listener = listener or self._listener(clause, subject)
+            if subject:
+                return Tag(subject, listener if listener != subject else "")
+        return None
+
+    def subjects(self, narration: str, names: re.Pattern[str] | None) -> list[str]:
+        """As Tongue says."""
+        sentences = [sentence.strip(" ，,”」") for sentence in _SENTENCES.split(narration)]
+        return [subject for sentence in sentences if (subject := self._leading(sentence))]
+
+    def gender(self, subject: str) -> str | None:
+        """As Tongue says."""
+        return _PRONOUNS.get(subject)
+
+    def full_names(self, narration: str, known: Iterable[str]) -> list[str]:
+        """Names with one of the surnames in front of a known one: 林小满."""
+        found = (
+            re.finditer(rf"[\u4e00-\u9fff]{re.escape(name)}", narration)
+            for name in known
+            if 1 < len(name) < 3
+        )
+        return [match[0] for matches in found for match in matches if match[0][0] in _SURNAMES]
+
+    def called(self, words: str, names: re.Pattern[str] | None) -> list[str]:
+        """As Tongue says."""
+        return set_off(words, names)
+
+    def _leading(self, clause: str) -> str:
+        """The name or pronoun that a clause begins with, perhaps behind an adverb or a short phrase."""
+        clause = clause.strip(" \u3000：:，,“”「」")
+        found = [
+            (place, name)
+            for name in self.known
+            if (place := clause.find(name)) >= 0
+            and not re.search(rf"{_TOWARDS}$|[把被让使]$", clause[:place])
+        ]
+        found += [
+            (place, pronoun)
+            for pronoun in _PRONOUNS
+            if (place := clause.find(pronoun)) >= 0
+            and clause[place + 1 : place + 2] not in ("们", "的")
+            and not re.search(rf"{_TOWARDS}$|[把被让使]$", clause[:place])
+        ]
+        if not found:
+            return ""
+        place, name = min(found, key=lambda pair: (pair[0], -len(pair[1])))
+        return name if place <= 6 else ""
+
+    def _listener(self, clause: str, subject: str) -> str:
+        rest = clause[clause.find(subject) + len(subject) :] if subject else clause
+        found = _TO.search(rest)
+        return next((name for name in self.known if found and found["to"].startswith(name)), "")
+
+
+def _last_sentence(narration: str) -> str:
+    parts = [part for part in _SENTENCES.split(narration) if part.strip()]
+    return parts[-1] if parts else ""
+
+
+def _is_name(name: str, times: int) -> bool:
+    if not 1 < len(name) <= 5 or name in _PRONOUNS or set(name) & _NOT_IN_NAMES - set("一个人家水满来"):
+        return False
+    if set(name[1:]) & set("了着的说道"):
+        return False
+    looks_like_one = (
+        (name[0] in _SURNAMES and len(name) <= 3) or name[0] in "老小阿" or bool(_TITLE_END.search(name))
+    )
+    return times > 2 or looks_like_one
