@@ -22,6 +22,7 @@ COMMANDS = {
     "convert": ("rolekit.commands.convert", "Make a GGUF file of a model and an adapter, and prove it."),
     "data": ("rolekit.commands.data", "Fetch, check, clean and sample RoleBench."),
     "bench": ("rolekit.commands.bench", "Score answers to RoleBench, report, compare."),
+    "synth": ("rolekit.commands.synth", "Make a character's profile and training rows out of a text."),
     "train": ("rolekit.commands.train", "Train a role's LoRA adapter."),
     "doctor": ("rolekit.commands.doctor", "Say what this machine can do and what is missing."),
 }

@@ -60,19 +60,36 @@ class ExamplePair:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """Who the character is, as far as the texts show; `profile.make_profile` makes it and saves it in a run's folder.
+class Speeches:
+    """How well the speakers of the texts were found."""
 
-    make_profile(texts: Sequence[Path], name: str, out: Path, *, aliases=(), language="", generator=None) -> Profile
-    """
+    total: int
+    by_rule: dict[str, int]
+    """How many by each rule of `turns.Rule`; `unknown` counts those nobody was found for."""
+    mentions: int
+    """Quotations that are no speech."""
+    unknown: tuple[str, ...]
+    """Where the unknown ones stand, at most the first hundred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Who the character is, as far as the texts show; `profile.make_profile` makes it and saves it in a run's folder."""
 
     name: str
     aliases: tuple[str, ...]
     language: str
+    kinds: dict[str, str]
+    """What kind of text each source was read as."""
     description: str
-    description_origin: Origin
+    description_origin: Origin | Literal["measured"]
+    """measured: put together by rules out of counts and quotes; no model wrote it."""
     catchphrases: tuple[Catchphrase, ...]
     facts: tuple[Fact, ...]
     examples: tuple[ExamplePair, ...]
     speakers: dict[str, int]
-    """How many utterances each speaker of the texts has; the empty name counts those nobody could be found for."""
+    """How many speeches each person of the texts has, most first."""
+    speeches: Speeches
+    segments: int
+    generator: str = ""
+    """Which model wrote what is marked as generated; empty where none did."""
