@@ -12,6 +12,7 @@ from textual import on, work
 from textual.app import App
 from textual.binding import Binding, BindingType
 
+from rolekit.chat.casting import players_of
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
 from rolekit.chat.store import Store
@@ -128,6 +129,16 @@ class RolekitApp(App[None]):
             self.show_error(error)
 
     def _session(self, name: str, conversation: str | None, new: bool) -> tuple[Session, Role]:
+        if conversation and (room := self.store.room(conversation)):
+            label = self.store.conversation(conversation).model_label
+            session = Session.resume_room(
+                self.store,
+                self._model.backend or LoadingBackend(label),
+                players_of(self.library, room),
+                conversation,
+                options=self._options,
+            )
+            return session, session.role
         slug = self.store.conversation(conversation).role_slug if conversation else name
         entry = self.library.find(slug)
         role = entry.loaded()

@@ -66,6 +66,17 @@ def woven_of(node: Node) -> Woven | None:
     )
 
 
+def woven_for(seen: Sequence[Node], *, in_room: bool) -> Woven | None:
+    """What was decided for the newest message said to a role (as it sees them); None: nothing was said yet.
+
+    In a room that is the newest line that the role has answered.
+    """
+    said = [node for node in seen if node.speaker == "user"]
+    if in_room:
+        said = [node for node in said if woven_of(node)] or said[:1]
+    return (woven_of(said[-1]) or Woven()) if said else None
+
+
 def with_woven(extra: str, woven: Woven | None, seat: str = "") -> str:
     """A node's `extra` with that decision in it, or (None) without any; what else was there stays.
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+from rolekit.chat.insets import Woven
 from rolekit.chat.personas import find_persona, load_personas
+from rolekit.chat.room import POLICIES
+from rolekit.chat.seat import Seat
 from rolekit.chat.session import Session
 from rolekit.chat.state import Persona
 from rolekit.errors import RolekitError
@@ -15,18 +18,33 @@ _OFF = ("off", "none", "-")
 
 
 def why_lines(session: Session) -> list[str]:
-    """What stood beside the user's newest message and why, and what was kept out; safe to print."""
-    woven = session.why()
-    if woven is None:
+    """What stood beside the newest message and why, and what was kept out; safe to print.
+
+    In a room, for each role that has spoken.
+    """
+    if not any(node.speaker == "user" or node.stats for node in session.path):
         raise RolekitError("Nothing has been said yet.", "Say something first.")
+    if session.room is None:
+        return _why(session.why() or Woven()) + _notices(session)
+    rows = []
+    for seat in session.seats:
+        rows += [f"── {one_line(seat.role.name, 60)} ──", *_why(session.why(seat.slug) or Woven())]
+    return rows + _notices(session)
+
+
+def _why(woven: Woven) -> list[str]:
     titles = {"lore": "lore", "note": "reminder", "recall": "remembered"}
     rows = [
         f"{titles[inset.kind]}: {one_line(inset.label, 60)} · {one_line(inset.why, 80)} · {count(inset.tokens)} tokens"
         for inset in woven.insets
     ]
     rows += [f"not told: {one_line(label, 60)} · {one_line(reason, 80)}" for label, reason in woven.cut]
-    rows += [f"notice: {one_line(text, 200)}" for text in (*woven.notices, *session.notices)]
+    rows += [f"notice: {one_line(text, 200)}" for text in woven.notices]
     return rows or ["nothing fired and nothing was remembered"]
+
+
+def _notices(session: Session) -> list[str]:
+    return [f"notice: {one_line(text, 200)}" for text in session.notices]
 
 
 def prompt_lines(session: Session) -> list[str]:
@@ -43,19 +61,48 @@ def prompt_lines(session: Session) -> list[str]:
 
 
 def note_command(session: Session, argument: str) -> str:
-    """Carry out /note: TEXT, @DEPTH TEXT, off, or nothing to see it. What to tell the user."""
-    note = session.state.note
+    """Carry out /note: TEXT, @DEPTH TEXT, off, or nothing to see it; in a room NAME: before it says whose note.
+
+    What to tell the user.
+    """
+    seat, argument = _whose(session, argument)
+    note, whose = seat.state.note, f" of {one_line(seat.role.name, 40)}" if session.room else ""
     if not argument:
         if not note.text:
             return "there is no author's note; /note TEXT gives one, /note @2 TEXT keeps it within 2 messages of the end"
-        return f"author's note, within {note.depth} messages of the end: {one_line(note.text, 200)}"
+        return f"author's note{whose}, within {note.depth} messages of the end: {one_line(note.text, 200)}"
     if argument.strip().casefold() in _OFF:
-        session.set_note("")
-        return "the author's note is gone from the next message on"
+        session.set_note("", who=seat.slug)
+        return f"the author's note{whose} is gone from the next message on"
     found = _DEPTH.fullmatch(argument)
     depth, text = (int(found[1]), found[2]) if found else (4, argument)
-    session.set_note(text, depth)
-    return f"noted, within {depth} messages of the end from the next message on"
+    session.set_note(text, depth, seat.slug)
+    return f"noted{whose and f' for {whose[4:]} alone'}, within {depth} messages of the end from the next message on"
+
+
+def _whose(session: Session, argument: str) -> tuple[Seat, str]:
+    """The seat that a note is for, and the note: `Watson: TEXT` in a room; whoever spoke last without a name."""
+    name, colon, text = argument.partition(":")
+    if session.room and colon:
+        for seat in session.seats:
+            if name.strip().casefold() in (seat.slug, *(known.casefold() for known in seat.names)):
+                return seat, text.strip()
+    return session.seat, argument
+
+
+def room_command(session: Session, argument: str) -> str:
+    """Carry out /room: a policy changes who answers, nothing tells who is here. What to tell the user."""
+    if session.room is None:
+        raise RolekitError("There is one role here.", "Name several: --role NAME --role NAME.")
+    if argument:
+        wanted = [policy for policy in POLICIES if policy.startswith(argument.strip().casefold())]
+        if len(wanted) != 1:
+            raise RolekitError(
+                f"{one_line(argument, 40)} is no way to take turns.", f"There are: {', '.join(POLICIES)}."
+            )
+        session.set_turns(wanted[0])
+    here = ", ".join(one_line(seat.role.name, 40) for seat in session.seats)
+    return f"in the room: {here}, and you; who answers: {session.room.turns}"
 
 
 def persona_command(session: Session, argument: str) -> str:

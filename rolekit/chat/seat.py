@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from rolekit.chat.asking import stop_names
 from rolekit.chat.branch import Branch
 from rolekit.chat.casting import Adapters, Player
+from rolekit.chat.events import ContextReport
 from rolekit.chat.guard import Guard, load_rules
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.prompting import Prompting
+from rolekit.chat.report import context_report
 from rolekit.chat.room import Room
 from rolekit.chat.state import ChatState
 from rolekit.chat.store import Store
+from rolekit.chat.tree import Node
 from rolekit.chat.turns import names_in
+from rolekit.errors import RolekitError
 from rolekit.messages import Backend
 from rolekit.roles.role import Role
 
@@ -27,6 +31,8 @@ class Seat:
     slug: str
     prompting: Prompting
     guard: Guard | None
+    names: tuple[str, ...]
+    """What this role may be called here."""
     others: tuple[str, ...]
     """Names of the other roles, under which this one never speaks."""
     adapters: Adapters | None
@@ -53,6 +59,19 @@ class Seat:
     def stop_names(self) -> tuple[str, ...]:
         """Under which names a line would be somebody else's."""
         return stop_names(self.role, self.user, self.others)
+
+
+def seat_context(seat: Seat, path: Sequence[Node], max_tokens: int) -> ContextReport:
+    """What the role's next prompt is made of, token by token; what is folded is listed too."""
+    prompting, seen = seat.prompting, seat.prompting.seen(path)
+    try:
+        plan = prompting.plan(path, max_tokens)
+        examples_kept, kept = not plan.fold.examples, plan.kept
+    except RolekitError:  # too long as it is: show all of it, so that the user sees what to shorten
+        examples_kept, kept = True, frozenset(node.id for node in seen)
+    names = (seat.user, seat.role.name)
+    opening = prompting.opening()
+    return context_report(prompting.backend, names, opening, seen, kept=kept, examples_kept=examples_kept)
 
 
 def seats_of(
@@ -85,6 +104,7 @@ def seats_of(
                 player.slug,
                 prompting,
                 Guard(names, load_rules(player.slug), bool(others)) if options.guard else None,
+                names_in(roles, player.slug),
                 others,
                 player.adapters if room else None,
                 f"{branch.id}/{player.slug}" if room else branch.id,

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
 import threading
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Literal, Self
 
-from rolekit.chat import nodes
+from rolekit.chat.beginning import begin, take_up
 from rolekit.chat.branch import Branch
 from rolekit.chat.casting import Player
 from rolekit.chat.events import ContextReport, SessionEvent, UserSaved
-from rolekit.chat.insets import Woven, woven_of
-from rolekit.chat.nodes import Draft
+from rolekit.chat.insets import Woven, woven_for
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.reflecting import due_turns, reflect
 from rolekit.chat.replying import Replier, Wish
-from rolekit.chat.report import PromptReport, context_report, prompt_report
-from rolekit.chat.room import Room, Turns, room_of, room_slug, with_room, with_speaker
-from rolekit.chat.seat import Seat, seats_of
-from rolekit.chat.staging import greeting_texts
-from rolekit.chat.state import AuthorsNote, ChatState, Persona, Summary, with_state
+from rolekit.chat.report import PromptReport, prompt_report
+from rolekit.chat.room import Room, Turns, room_of, with_room
+from rolekit.chat.rounds import Rounds
+from rolekit.chat.seat import Seat, seat_context, seats_of
+from rolekit.chat.state import AuthorsNote, ChatState, Persona, Summary
 from rolekit.chat.store import Store
 from rolekit.chat.tree import ConversationInfo, Node
-from rolekit.chat.turns import Cast, answering, follows, next_speaker
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend, Request, Stats
 from rolekit.roles.role import Role
-from rolekit.text import one_line
 
 
 class Session:
@@ -63,8 +59,8 @@ class Session:
         self._branch = Branch(store.database, info.id)
         self.seats: tuple[Seat, ...] = seats_of(store, self._branch, backend, players, self.room, options)
         """Every role of the conversation, in the order of the room."""
-        self._cast = Cast({player.slug: player.role for player in players})
         self._replier = Replier(self._branch, in_room=self.room is not None)
+        self._rounds = Rounds(self.seats, self._branch, self._replier)
         self._cancel = threading.Event()
         self._busy = False
         replies = [node for node in self._branch.path if node.stats]
@@ -96,33 +92,7 @@ class Session:
         name: str | None = None,
     ) -> Self:
         """A new conversation with these roles, in which each gives its greeting; one player makes no room."""
-        seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-        room = Room(tuple(player.member for player in players), turns) if len(players) > 1 else None
-        with store.database.writing() as connection:
-            info = store.create(
-                role_slug=room_slug(player.slug for player in players),
-                role_name=room.title if room else players[0].role.name,
-                user=options.user,
-                model_label=backend.label,
-                seed=seed,
-                name=name or "",
-                extra=with_room("", room) if room else "",
-            )
-            head: int | None = None
-            for player in players:
-                extra = with_speaker("", player.slug, player.role.name) if room else ""
-                greetings = greeting_texts(player.role, options.user, options.persona, info.id)
-                drafts = [Draft("assistant", text, extra=extra) for text in greetings]
-                versions = [nodes.insert(connection, info.id, head, draft) for draft in drafts]
-                head = versions[0] if versions else head
-            if head is not None:
-                nodes.set_head(connection, info.id, head)
-            if options.persona != Persona():
-                extra = store.row(info.id)["extra"]
-                for player in players:
-                    seat = player.slug if room else ""
-                    extra = with_state(extra, ChatState(options.persona), seat)
-                store.set_extra(info.id, extra)
+        info = begin(store, backend.label, players, options, turns, name or "")
         return cls(store, backend, players, info, options)
 
     @classmethod
@@ -151,25 +121,13 @@ class Session:
         turns: Turns | None = None,
     ) -> Self:
         """Go on with a room, its players found with casting.players_of; turns changes how they are taken."""
-        info = store.conversation(conversation_id)
-        extra = store.row(conversation_id)["extra"]
-        if room := room_of(extra):
-            changed = Room(tuple(player.member for player in players), turns or room.turns)
-            if changed != room:
-                store.set_extra(conversation_id, with_room(extra, changed))
-        if options.user not in (ChatOptions().user, info.user):
-            store.set_user(conversation_id, options.user)
-        if options.seed is not None:
-            store.set_seed(conversation_id, options.seed)
-        if info.model_label != backend.label:
-            store.set_model(conversation_id, backend.label)
-        return cls(store, backend, players, store.conversation(conversation_id), options)
+        info = take_up(store, backend.label, players, conversation_id, options, turns)
+        return cls(store, backend, players, info, options)
 
     @property
     def seat(self) -> Seat:
         """Whoever spoke last; the first of the room where nobody has."""
-        slug = next((node.slug for node in reversed(self._branch.path) if node.slug), "")
-        return next((seat for seat in self.seats if seat.slug == slug), self.seats[0])
+        return self._rounds.seat_of(next((n.slug for n in reversed(self._branch.path) if n.slug), ""))
 
     @property
     def role(self) -> Role:
@@ -224,14 +182,7 @@ class Session:
 
     def find_seat(self, who: str) -> Seat:
         """The seat of the role with this slug or name; whoever spoke last for "". Raises RolekitError for nobody."""
-        if not who:
-            return self.seat
-        slugs = [seat.slug for seat in self.seats if who in (seat.slug, seat.role.name)]
-        slugs = slugs or self._cast.called(who)
-        if len(slugs) != 1:
-            known = ", ".join(one_line(seat.role.name, 40) for seat in self.seats)
-            raise RolekitError(f"{one_line(who, 40)} is nobody here.", f"There are: {known}.")
-        return next(seat for seat in self.seats if seat.slug == slugs[0])
+        return self._rounds.find(who) if who else self.seat
 
     def stop(self) -> None:
         """End the reply that is being made; what came is kept. May be called from any thread, at any time."""
@@ -252,61 +203,44 @@ class Session:
                 async for event in events:
                     yield event
 
-    async def next(self, who: str = "") -> AsyncGenerator[SessionEvent, None]:
+    def next(self, who: str = "") -> AsyncGenerator[SessionEvent, None]:
         """In a room: let a role speak without a word of the user, the named one or whose turn it is.
 
         Raises RolekitError outside of a room, and when the named one has just spoken.
         """
-        with self._streaming():
+
+        def reply() -> AsyncGenerator[SessionEvent, None]:
             path = self._branch.path
-            if self.room is None:
-                raise RolekitError("There is one role here.", "Name several: --role NAME --role NAME.")
-            last = path[-1] if path else None
-            draw = f"{self.seed}/{len(path)}"
-            picked = next_speaker(
-                self.room.turns, self._cast, self._spoken(path), last.text if last else "", draw
-            )
-            seat = self.find_seat(who or picked)
-            if last is not None and last.slug == seat.slug:
-                raise RolekitError(
-                    f"{one_line(seat.role.name, 40)} has just spoken.",
-                    "Say something, or /continue that line.",
-                )
-            wish = Wish("say", seat, path, last.id if last else None)
-            async with aclosing(self._replier.reply(wish, self.backend, self._request())) as events:
-                async for event in events:
-                    yield event
+            seat = self._rounds.goes_on(path, self._room().turns, who, self.seed)
+            wish = Wish("say", seat, path, path[-1].id if path else None)
+            return self._replier.reply(wish, self.backend, self._request())
 
-    async def regenerate(self, node_id: int | None = None) -> AsyncGenerator[SessionEvent, None]:
+        return self._stream(reply)
+
+    def regenerate(self, node_id: int | None = None) -> AsyncGenerator[SessionEvent, None]:
         """Another version of a reply (the last by default), or the replies to a message of the user that has none."""
-        with self._streaming():
-            node = self._branch.node(node_id)
-            if node.speaker == "assistant":
-                history = self._branch.path_to(node.parent_id)
-                wish = Wish("regenerate", self._seat_of(node), history, node.parent_id)
-                replies = self._replier.reply(wish, self.backend, self._request())
-            else:
-                replies = self._answers("regenerate", self._branch.path_to(node.id))
-            async with aclosing(replies) as events:
-                async for event in events:
-                    yield event
 
-    async def continue_last(self) -> AsyncGenerator[SessionEvent, None]:
+        def reply() -> AsyncGenerator[SessionEvent, None]:
+            node = self._branch.node(node_id)
+            if node.speaker != "assistant":
+                return self._answers("regenerate", self._branch.path_to(node.id))
+            return self._replier.reply(self._again(node), self.backend, self._request())
+
+        return self._stream(reply)
+
+    def continue_last(self) -> AsyncGenerator[SessionEvent, None]:
         """Let the last reply go on, as a new version; a message of the user is answered instead."""
-        with self._streaming():
+
+        def reply() -> AsyncGenerator[SessionEvent, None]:
             node = self._branch.node(None)
             if node.speaker != "assistant":
-                reply = self._answers("regenerate", self._branch.path_to(node.id))
-            elif node.text:
-                wish = Wish("continue", self._seat_of(node), self._branch.path, node.parent_id, base=node)
-                reply = self._replier.once(wish, self.backend, self._request())
-            else:
-                history = self._branch.path_to(node.parent_id)
-                wish = Wish("regenerate", self._seat_of(node), history, node.parent_id)
-                reply = self._replier.once(wish, self.backend, self._request())
-            async with aclosing(reply) as events:
-                async for event in events:
-                    yield event
+                return self._answers("regenerate", self._branch.path_to(node.id))
+            wish = self._again(node)
+            if node.text:
+                wish = Wish("continue", wish.seat, self._branch.path, node.parent_id, base=node)
+            return self._replier.once(wish, self.backend, self._request())
+
+        return self._stream(reply)
 
     def swipe(self, step: int, node_id: int | None = None) -> bool:
         """Go step versions on from a message (the last by default), to where that branch was left.
@@ -359,13 +293,17 @@ class Session:
         """Give the conversation a name to find it again."""
         self.store.set_name(self.id, name)
 
-    def set_backend(self, backend: Backend) -> None:
-        """Let another model (or the same with another adapter) answer from here on. The caller closes the old."""
+    def set_backend(self, backend: Backend, *, keep_adapters: bool = True) -> None:
+        """Let another model (or the same with another adapter) answer from here on. The caller closes the old.
+
+        keep_adapters=False: the adapters of a room's roles belong to the old one, and are put away.
+        """
         self._idle()
         self.backend = backend
         for seat in self.seats:
             seat.prompting.backend = backend
-            seat.adapters = () if self.room else None
+            if self.room and not keep_adapters:
+                seat.adapters = ()
         self.store.set_model(self.id, backend.label)
 
     def set_note(self, text: str, depth: int = 4, who: str = "") -> None:
@@ -386,9 +324,7 @@ class Session:
 
     def set_turns(self, turns: Turns) -> None:
         """Take turns in another way from here on. Raises RolekitError outside of a room."""
-        if self.room is None:
-            raise RolekitError("There is one role here.", "Name several: --role NAME --role NAME.")
-        self.room = dataclasses.replace(self.room, turns=turns)
+        self.room = dataclasses.replace(self._room(), turns=turns)
         self.store.set_extra(self.id, with_room(self.store.row(self.id)["extra"], self.room))
 
     @property
@@ -414,10 +350,7 @@ class Session:
         None: nothing has been said yet.
         """
         seat = self.find_seat(who)
-        said = [node for node in seat.prompting.seen(self._branch.path) if node.speaker == "user"]
-        if self.room:  # the newest line that it answered
-            said = [node for node in said if woven_of(node)] or said[:1]
-        return (woven_of(said[-1]) or Woven()) if said else None
+        return woven_for(seat.prompting.seen(self._branch.path), in_room=self.room is not None)
 
     def prompt(self, who: str = "") -> PromptReport:
         """The next reply's prompt as it stands, part by part. Raises RolekitError where it does not fit."""
@@ -428,44 +361,31 @@ class Session:
     def context(self, who: str = "") -> ContextReport:
         """What the next reply's prompt is made of, token by token; what is folded is listed too."""
         seat = self.find_seat(who)
-        path = seat.prompting.seen(self._branch.path)
-        try:
-            plan = seat.prompting.plan(self._branch.path, self.max_tokens)
-            examples_kept, kept = not plan.fold.examples, plan.kept
-        except RolekitError:  # too long as it is: show all of it, so that the user sees what to shorten
-            examples_kept, kept = True, frozenset(node.id for node in path)
-        names = (self.user, seat.role.name)
-        opening = seat.prompting.opening()
-        return context_report(self.backend, names, opening, path, kept=kept, examples_kept=examples_kept)
+        return seat_context(seat, self._branch.path, self.max_tokens)
 
-    async def _answers(
+    def _again(self, node: Node) -> Wish:
+        seat, history = self._rounds.seat_of(node.slug), self._branch.path_to(node.parent_id)
+        return Wish("regenerate", seat, history, node.parent_id)
+
+    async def _stream(
+        self, reply: Callable[[], AsyncGenerator[SessionEvent, None]]
+    ) -> AsyncGenerator[SessionEvent, None]:
+        with self._streaming():
+            async with aclosing(reply()) as events:
+                async for event in events:
+                    yield event
+
+    def _answers(
         self, kind: Literal["say", "regenerate"], path: list[Node], step: int = 0
     ) -> AsyncGenerator[SessionEvent, None]:
         """The replies to the user's message at the end of path, of everybody whose turn it is."""
-        turns, text = self.room.turns if self.room else "round-robin", path[-1].text
-        waiting = answering(turns, self._cast, self._spoken(path), text, f"{self.seed}/{len(path)}")
-        silent = [slug for slug in self._cast.roles if slug not in waiting]
-        first = True
-        while waiting:
-            seat = next(seat for seat in self.seats if seat.slug == waiting[0])
-            wish = Wish(kind, seat, path, path[-1].id if path else None, step, first)
-            async with aclosing(self._replier.reply(wish, self.backend, self._request())) as events:
-                async for event in events:
-                    yield event
-            first, path, waiting = False, self._branch.path, waiting[1:]
-            if self._cancel.is_set() or not path:
-                return
-            if not waiting and (more := follows(turns, self._cast, path[-1].text, seat.slug, silent)):
-                silent.remove(more)
-                waiting = [more]
+        turns = self.room.turns if self.room else "round-robin"
+        return self._rounds.answers(kind, path, turns, self.backend, self._request(), step)
 
-    def _spoken(self, path: Sequence[Node]) -> list[str]:
-        """Whose lines they are, oldest first, without the user's."""
-        return [node.slug for node in path if node.slug]
-
-    def _seat_of(self, node: Node) -> Seat:
-        """Whose line it is; a role that has left the room is answered for by the first."""
-        return next((seat for seat in self.seats if seat.slug == node.slug), self.seats[0])
+    def _room(self) -> Room:
+        if self.room is None:
+            raise RolekitError("There is one role here.", "Name several: --role NAME --role NAME.")
+        return self.room
 
     def _reflecting(self) -> Seat | None:
         """Whose memory is due."""

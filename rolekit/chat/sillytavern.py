@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from typing import Any
 from rolekit.chat import nodes
 from rolekit.chat.extra import record_of
 from rolekit.chat.nodes import Draft
+from rolekit.chat.room import Room, with_room, with_speaker
 from rolekit.chat.store import Store
 from rolekit.chat.tree import ConversationInfo, Node, storable
 from rolekit.errors import RolekitError
 from rolekit.messages import Speaker
+from rolekit.roles.names import fold
 from rolekit.text import one_line
 
 _OURS = ("mes", "is_user", "is_system", "swipes", "swipe_id", "swipe_info")
@@ -50,6 +52,8 @@ class ImportReport:
     versions: int
     """All swipes of all messages."""
     bad_lines: tuple[BadLine, ...]
+    strangers: tuple[str, ...] = ()
+    """Who speaks in a group chat without being in the room."""
 
 
 def to_sillytavern(store: Store, conversation_id: str) -> str:
@@ -72,11 +76,14 @@ def to_sillytavern(store: Store, conversation_id: str) -> str:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def import_sillytavern(store: Store, path: Path, *, role_slug: str = "", role_name: str = "") -> ImportReport:
+def import_sillytavern(
+    store: Store, path: Path, *, role_slug: str = "", role_name: str = "", room: Room | None = None
+) -> ImportReport:
     """A new conversation from a chat file; lines that are no messages are set apart and counted.
 
-    The role's slug and name are those given; the name is the file's where none is. Raises RolekitError, with
-    nothing imported, when the file cannot be read or has no message at all.
+    The role's slug and name are those given; the name is the file's where none is. room: the file is a group chat,
+    whose lines belong to the members of the same names. Raises RolekitError, with nothing imported, when the file
+    cannot be read or has no message at all.
     """
     bad: list[BadLine] = []
     quarantine: list[dict[str, Any]] = []
@@ -98,6 +105,7 @@ def import_sillytavern(store: Store, path: Path, *, role_slug: str = "", role_na
     user = _name(header.get("user_name"), messages, of_user=True) or "You"
     character = _name(header.get("character_name"), messages, of_user=False) or "Character"
     kept = {"header": header} if header else {}
+    company = _Company(room)
     with store.database.writing() as connection:
         info = store.create(
             role_slug=role_slug,
@@ -105,17 +113,40 @@ def import_sillytavern(store: Store, path: Path, *, role_slug: str = "", role_na
             user=user,
             title=_title(messages, path),
             created_at=_seconds(messages[0].get("send_date")),
-            extra=_dumped({**kept, "bad_lines": quarantine} if quarantine else kept),
+            extra=company.kept(_dumped({**kept, "bad_lines": quarantine} if quarantine else kept)),
         )
         head: int | None = None
         versions = 0
         for message in messages:
             drafts, active = _drafts(message)
+            drafts = [company.spoken(draft, message.get("name")) for draft in drafts]
             ids = [nodes.insert(connection, info.id, head, draft) for draft in drafts]
             head = ids[active]
             versions += len(ids)
         nodes.set_head(connection, info.id, head)
-    return ImportReport(info.id, character, len(messages), versions, tuple(bad))
+    return ImportReport(info.id, character, len(messages), versions, tuple(bad), tuple(company.strangers))
+
+
+class _Company:
+    """Whose lines the replies of a group chat are."""
+
+    def __init__(self, room: Room | None) -> None:
+        self._room = room
+        self._members = {fold(member.name): member for member in room.members} if room else {}
+        self.strangers: dict[str, None] = {}
+
+    def kept(self, extra: str) -> str:
+        """The conversation's `extra` with the room."""
+        return with_room(extra, self._room) if self._room else extra
+
+    def spoken(self, draft: Draft, name: object) -> Draft:
+        """The draft as its speaker's line; a stranger's is kept as a note."""
+        if self._room is None or draft.speaker != "assistant":
+            return draft
+        if member := self._members.get(fold(str(name))):
+            return replace(draft, extra=with_speaker(draft.extra, member.slug, member.name))
+        self.strangers.setdefault(str(name))
+        return replace(draft, speaker="system", extra=with_speaker(draft.extra, "", str(name)))
 
 
 def character_of(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Self
 from rolekit.chat import nodes
 from rolekit.chat.database import Database
 from rolekit.chat.memory import FoldPoint
+from rolekit.chat.room import Room, room_of
 from rolekit.chat.search import Hit, like_escaped, search
 from rolekit.chat.tree import ConversationInfo, Node, storable
 from rolekit.errors import RolekitError
@@ -72,6 +73,10 @@ class Store:
                 f"There is no conversation {conversation_id!r}.", "It may be in another chats.db."
             )
         return _info(rows[0])
+
+    def room(self, conversation_id: str) -> Room | None:
+        """The roles of a conversation with several; None where there is one."""
+        return room_of(self.row(conversation_id)["extra"])
 
     def find(self, name: str, role_slug: str | None = None) -> ConversationInfo | None:
         """The newest conversation with this name (or this id), or None."""

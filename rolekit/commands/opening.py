@@ -68,6 +68,23 @@ def _open_endpoint(ref: str, choice: ModelChoice) -> Backend:
     return open_endpoint(ref, context_tokens=choice.context_tokens)
 
 
+OwnAdapter = tuple[str, str]
+"""Whose adapter it is, and PATH or PATH:SCALE."""
+
+
+def split_adapters(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[OwnAdapter, ...]]:
+    """The adapters of --adapter that are for everybody, and those that name a role (`ROLE=PATH[:SCALE]`)."""
+    common: list[str] = []
+    own: list[OwnAdapter] = []
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if equals and os.sep not in name and not os.path.isfile(expanded(text)):
+            own.append((name, path))
+        else:
+            common.append(text)
+    return tuple(common), tuple(own)
+
+
 def parse_adapter(text: str) -> tuple[Path, float]:
     """The file and the scale of `PATH` or `PATH:SCALE`; the scale is 1 where none is given."""
     head, colon, tail = text.rpartition(":")

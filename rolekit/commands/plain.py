@@ -7,14 +7,15 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
+from rolekit.chat.casting import players_of
 from rolekit.chat.events import SessionEvent
 from rolekit.chat.export import write_export
-from rolekit.chat.looking import note_command, persona_command, prompt_lines, why_lines
+from rolekit.chat.looking import note_command, persona_command, prompt_lines, room_command, why_lines
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
 from rolekit.chat.slash import Command, help_lines, literal, parse
 from rolekit.chat.store import Store
-from rolekit.commands.say import closing_in, stream_reply
+from rolekit.commands.say import Hearing, Spoken, closing_in, stream_replies
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend, Stats
 from rolekit.paths import expanded
@@ -68,16 +69,29 @@ class PlainChat:
         return line.rstrip("\n") if line else None
 
     def _answer(self, turn: AsyncGenerator[SessionEvent, None]) -> None:
-        print(f"{sanitize(self.session.role.name)}: ", end="", flush=True)
-
         def write(text: str) -> None:
             print(text, end="", flush=True)
 
+        begun = False
+
+        def begin(name: str) -> None:
+            nonlocal begun
+            write(f"{name}: ")
+            begun = True
+
+        def end(spoken: Spoken) -> None:
+            nonlocal begun
+            write("\n")
+            begun = False
+
         try:
-            reply = self.runner.run(stream_reply(self.session, turn, write, self._note))
+            spoken = self.runner.run(
+                stream_replies(self.session, turn, Hearing(write, self._note, begin, end))
+            )
         finally:
-            print(flush=True)
-        if reply.stop_reason == "cancelled":
+            if begun:
+                write("\n")
+        if spoken[-1].reply.stop_reason == "cancelled":
             self._note("stopped; what came is kept")
         elif self.session.reflection_due:
             self._note("remembering what was said so far …")
@@ -96,7 +110,9 @@ class PlainChat:
             "redo": lambda _: self._note(self.session.redo() or "nothing to redo"),
             "pin": lambda _: self._pin(),
             "title": self._title,
-            "new": lambda _: self._begin(self.session.slug),
+            "next": lambda name: self._answer(self.session.next(name)),
+            "room": lambda text: self._note(room_command(self.session, text)),
+            "new": lambda _: self._begin_anew(),
             "save": self._save,
             "export": self._export,
             "context": lambda _: self._context(),
@@ -115,13 +131,21 @@ class PlainChat:
         )
         self._show_where_we_are()
 
+    def _begin_anew(self) -> None:
+        if (room := self.session.room) is None:
+            return self._begin(self.session.slug)
+        players = players_of(self.library, room)
+        backend, turns = self.session.backend, room.turns
+        self.session = Session.start_room(self.store, backend, players, options=self.options, turns=turns)
+        self._show_where_we_are()
+
     def _change_role(self, name: str) -> None:
         self._begin(_wanted(name, "/role NAME"))
 
     def _change_model(self, ref: str) -> None:
         backend = self.open_model(_wanted(ref, "/model REF"))
         old = self.session.backend
-        self.session.set_backend(backend)
+        self.session.set_backend(backend, keep_adapters=False)
         self.runner.run(old.close())
         self._note(f"{backend.label} answers from here on")
 
@@ -174,15 +198,16 @@ class PlainChat:
 
     def _show_where_we_are(self) -> None:
         path = self.session.path
-        if len(path) > 1:
+        if any(node.speaker == "user" for node in path):
             title = sanitize(self.session.conversation.title)
             self._note(f"going on with “{title}”, {len(path)} messages; /new starts afresh")
         self._show_last()
 
     def _show_last(self) -> None:
-        if self.session.path:
-            last = self.session.path[-1]
-            name = self.session.role.name if last.speaker == "assistant" else self.options.user
+        path = self.session.path
+        fresh = all(node.speaker == "assistant" for node in path)
+        for last in path if fresh else path[-1:]:
+            name = self.session.name_of(last) if last.speaker == "assistant" else self.options.user
             versions = f" [{last.version} of {last.versions}]" if last.versions > 1 else ""
             print(f"{sanitize(name)}{versions}: {sanitize(last.text)}", flush=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rolekit.chat.casting import find_players
 from rolekit.chat.export import write_export
 from rolekit.chat.nodes import Draft, insert, set_head
 from rolekit.chat.store import Store
@@ -29,8 +30,8 @@ def exported(path: Path, slug: str = "sherlock-holmes") -> None:
 def test_our_own_json_comes_back_with_its_role(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exported(tmp_path / "chat.json")
     with Store() as store:
-        entry, conversation = import_chat(store, RoleLibrary(), None, tmp_path / "chat.json")
-        assert entry.slug == "sherlock-holmes"
+        (player,), conversation = import_chat(store, RoleLibrary(), (), tmp_path / "chat.json")
+        assert player.slug == "sherlock-holmes"
         assert [node.text for node in store.path(conversation)] == ["Is it raining?", "Elementary."]
     assert "read 2 messages from chat.json" in capsys.readouterr().err
 
@@ -41,9 +42,9 @@ def test_a_json_of_another_role_brings_nothing(tmp_path: Path) -> None:
     exported(tmp_path / "nobody.json", "zzzz-nobody-of-that-name")
     with Store() as store:
         with pytest.raises(RolekitError, match="is a chat with Sherlock Holmes"):
-            import_chat(store, library, library.find("alice"), tmp_path / "chat.json")
+            import_chat(store, library, find_players(library, ["alice"]), tmp_path / "chat.json")
         with pytest.raises(RolekitError, match="No role is called"):
-            import_chat(store, library, None, tmp_path / "nobody.json")
+            import_chat(store, library, (), tmp_path / "nobody.json")
         assert store.conversations() == []
 
 
@@ -52,6 +53,6 @@ def test_sillytavern_s_lines_are_counted(tmp_path: Path, capsys: pytest.CaptureF
     path = tmp_path / "chat.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     with Store() as store:
-        entry, conversation = import_chat(store, RoleLibrary(), None, path)
-        assert (entry.slug, len(store.path(conversation))) == ("sherlock-holmes", 1)
+        (player,), conversation = import_chat(store, RoleLibrary(), (), path)
+        assert (player.slug, len(store.path(conversation))) == ("sherlock-holmes", 1)
     assert "read 1 messages in 1 versions from chat.jsonl, 1 lines set apart" in capsys.readouterr().err
