@@ -160,13 +160,18 @@ def role_block(role: Role, user: str, setting: Setting = PLAIN) -> str:
     if setting.company:
         parts.append(words.company.format(char=scene.char, company=words.comma.join(setting.company)))
     parts += setting.lore_after
-    spoken = _LANGUAGES.get(language, f"the language with the code {role.language}")
+    spoken = language_name(role.language)
     listener = words.somebody if is_unnamed(user) else scene.user
     manner = words.manner.format(language=spoken, char=scene.char, user=listener)
     if role.system_prompt.strip():
         own = replace(scene, words={**scene.words, "original": manner})
         return "\n\n".join([_fill(role.system_prompt, own), *parts])
     return "\n\n".join([*parts, manner])
+
+
+def language_name(tag: str) -> str:
+    """What English calls the language of a BCP 47 tag."""
+    return _LANGUAGES.get(tag.split("-")[0], f"the language with the code {tag}")
 
 
 def scene_of(role: Role, user: str, setting: Setting = PLAIN) -> Scene:

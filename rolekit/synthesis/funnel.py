@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rolekit.synthesis.rows import Candidate
 
@@ -56,6 +57,8 @@ class Outcome:
     funnel: Funnel
     finished: bool
     """Everything that was asked for is there; False after a pause, or where calls got no answer."""
+    unanswered: dict[str, int] = field(default_factory=dict)
+    """Why calls got no answer, and how many."""
 
 
 class Counts:
@@ -70,7 +73,7 @@ class Counts:
         """Count a row."""
         self._verdicts[row.verdict, row.reason] += 1
 
-    def figures(self) -> dict[str, int]:
+    def figures(self) -> dict[str, Any]:
         """candidates, confident, unique, clean, accepted and held, by name."""
         total = self._verdicts.total()
         rejected = self.rejected()

@@ -210,7 +210,7 @@ def open_generator(
     from rolekit.engine.references import resolve
     from rolekit.rolebench.answering import sha256_of
 
-    path = resolve(ref)
+    path = resolve(ref or None)
     backend = open_local(path, context_tokens=context_tokens, threads=threads, kv_cache_mib=0)
     budget = Budget(max_usd=max_usd, max_requests=max_requests)
     journal = Journal(folder / JOURNAL)

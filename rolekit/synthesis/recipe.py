@@ -61,6 +61,7 @@ class Dialogues:
     least_turns: int = 4
     most_turns: int = 12
     """Exchanges; each dialogue's number lies between the two, chosen by hash."""
+    user_tokens: int = 90
     reply_tokens: int = 160
 
 
@@ -131,6 +132,7 @@ def begin(recipe: Recipe, model: str, prompts: dict[str, str]) -> None:
         "temperature": recipe.temperature,
         "top_p": recipe.top_p,
         **asdict(recipe.task),
+        "character": recipe.role.model_dump(mode="json", exclude_defaults=True),
     }
     others = {entry.get("role") for entry in kept.values()} - {recipe.role.name}
     if others:
@@ -143,6 +145,16 @@ def begin(recipe: Recipe, model: str, prompts: dict[str, str]) -> None:
     steps = {**kept, recipe.name: wanted}
     text = json.dumps({"format": FORMAT, "steps": steps}, ensure_ascii=False, indent=1)
     write_text(recipe.folder / RECIPE, text + "\n")
+
+
+def role_of(folder: Path) -> Role:
+    """The role of a run, as its latest step knew it. Raises RolekitError where nothing was run there."""
+    steps = read_recipes(folder)
+    if not steps:
+        raise RolekitError(
+            f"{folder} is no run of a synthesis.", "Begin one with: rolekit synth context-instruct --out RUN"
+        )
+    return Role.model_validate(list(steps.values())[-1]["character"])
 
 
 def read_recipes(folder: Path) -> dict[str, dict[str, Any]]:
@@ -166,7 +178,7 @@ def _check_same(recipe: Recipe, kept: dict[str, Any], wanted: dict[str, Any]) ->
     faults = [
         f"{name} was {_short(kept.get(name))} and is now {_short(wanted.get(name))}"
         for name in dict.fromkeys([*kept, *wanted])
-        if name not in _MAY_GROW and kept.get(name) != wanted.get(name)
+        if name not in (*_MAY_GROW, "character") and kept.get(name) != wanted.get(name)
     ]
     if faults:
         raise RolekitError(

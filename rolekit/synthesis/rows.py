@@ -45,6 +45,7 @@ REASONS: dict[str, str] = {
     "repeats": "The dialogue goes in circles.",
     "content-filter": "The provider's filter cut the answer off.",
     "model-check": "The model that looked over the rows turned it down.",
+    "audit": "A person turned it down.",
     "unsupported": "The segment does not bear the answer out.",
     "unverified": "No rule can tell in this language whether the answer is right.",
 }
@@ -174,7 +175,7 @@ def _candidate(value: dict[str, Any], origin: str) -> Candidate | str:
         return f"{origin}: no {', '.join(missing)}"
     if value["step"] not in STEPS or value["verdict"] not in VERDICTS:
         return f"{origin}: `step` or `verdict` is none that is known"
-    lists = {name: value.get(name, []) for name in _LISTS}
+    lists: dict[str, Any] = {name: value.get(name, []) for name in _LISTS}
     dropped = value.get("dropped", [])
     support = value.get("support")
     if not all(_texts(item) for item in lists.values()) or not isinstance(dropped, list):
@@ -183,15 +184,13 @@ def _candidate(value: dict[str, Any], origin: str) -> Candidate | str:
         return f"{origin}: `dropped` holds something that is no answer with its reason"
     if support is not None and not isinstance(support, int | float):
         return f"{origin}: `support` is no number"
-    texts = {name: item for name, item in value.items() if name not in (*_LISTS, "dropped", "support")}
+    texts: dict[str, Any] = {
+        name: item for name, item in value.items() if name not in (*_LISTS, "dropped", "support")
+    }
     if not all(isinstance(item, str) for item in texts.values()):
         return f"{origin}: a value is no text"
-    return Candidate(
-        **texts,
-        **{name: tuple(item) for name, item in lists.items()},
-        dropped=tuple((answer, reason) for answer, reason in dropped),
-        support=support,
-    )
+    values = texts | {name: tuple(item) for name, item in lists.items()}
+    return Candidate(**values, dropped=tuple((answer, reason) for answer, reason in dropped), support=support)
 
 
 _NAMES = {field.name for field in fields(Candidate)}
