@@ -21,9 +21,27 @@ import httpx
 import pytest
 from platformdirs import user_cache_path
 
+from rolekit.engine.threads import physical_cores
 from rolekit.engine.vocabulary import Vocabulary, open_vocabulary
 
 PACKAGE = "llama-cpp-python"
+MOST_WORKERS = 4
+"""Each may hold a model and a tensor library: about 1.5 GB."""
+
+
+def pytest_configure() -> None:
+    """A worker of `pytest -n` keeps to one core of its own: ggml's threads spin while they wait for each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker:
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    if worker and sys.platform == "linux":
+        cpus = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpus[int(worker.removeprefix("gw")) % len(cpus)]})
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker a physical core."""
+    return min(physical_cores(), MOST_WORKERS)
 
 
 @pytest.fixture(autouse=True)
