@@ -39,6 +39,8 @@ class Config(BaseModel):
     """Context length; the model's own limit is never exceeded."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads for the model; 0 means the physical cores this process may use."""
+    moderation: str = ""
+    """A file of moderation rules; empty, the default, moderates nothing."""
     kv_cache_mib: int = Field(default=2048, ge=0)
     """Disk budget of KV snapshots in MiB; the least recently used go first. 0 keeps none."""
 

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 Speaker = Literal["system", "user", "assistant"]
 Block = Literal["role", "example", "greeting", "summary", "note", "turn"]
-StopReason = Literal["end", "length", "speaks_for_user", "cancelled"]
+StopReason = Literal["end", "length", "speaks_for_user", "cancelled", "moderated"]
 
 
 @dataclass(frozen=True, slots=True)

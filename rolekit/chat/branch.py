@@ -8,6 +8,7 @@ from rolekit.chat import journal, nodes
 from rolekit.chat.database import Database
 from rolekit.chat.insets import Woven, with_woven
 from rolekit.chat.journal import Kind, Mark
+from rolekit.chat.moderation import without_decisions
 from rolekit.chat.nodes import Draft
 from rolekit.chat.tree import Node, storable
 from rolekit.errors import RolekitError
@@ -56,10 +57,10 @@ class Branch:
                 return self.path[: index + 1]
         return nodes.load_path(self.database, node_id)
 
-    def add_user(self, text: str) -> tuple[Node, int]:
+    def add_user(self, text: str, extra: str = "") -> tuple[Node, int]:
         """The user's new message, and the step it makes. The first one gives the conversation its title."""
         with self.database.writing() as connection:
-            node_id = nodes.insert(connection, self.id, self.head, Draft("user", text))
+            node_id = nodes.insert(connection, self.id, self.head, Draft("user", text, extra=extra))
             step = journal.record(
                 connection, self.id, "say", self.head, node_id, node_id=node_id, mark="deleted"
             )
@@ -77,6 +78,15 @@ class Branch:
         with self.database.writing() as connection:
             connection.execute("UPDATE node SET extra=? WHERE id=?", (extra, node.id))
         changed = replace(node, extra=extra)
+        self.path = [changed if known.id == node.id else known for known in self.path]
+        return changed
+
+    def rewrite(self, node: Node, text: str, extra: str) -> Node:
+        """The node with another text in its place: moderation redacted it, and the old one is not to be kept."""
+        with self.database.writing() as connection:
+            values = (storable(text), storable(extra), node.id)
+            connection.execute("UPDATE node SET text=?, token_ids=x'', extra=? WHERE id=?", values)
+        changed = replace(node, text=text, token_ids=(), extra=extra)
         self.path = [changed if known.id == node.id else known for known in self.path]
         return changed
 
@@ -99,7 +109,13 @@ class Branch:
 
     def edit(self, node: Node, text: str) -> Node:
         """A version of node with this text, at the end of the branch."""
-        draft = Draft(node.speaker, text, pinned=node.pinned, edited=True, extra=with_woven(node.extra, None))
+        draft = Draft(
+            node.speaker,
+            text,
+            pinned=node.pinned,
+            edited=True,
+            extra=without_decisions(with_woven(node.extra, None)),
+        )
         with self.database.writing() as connection:
             edited = nodes.insert(connection, self.id, node.parent_id, draft)
             self._record("edit", edited)

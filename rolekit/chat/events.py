@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rolekit.chat.moderation import Decision
 from rolekit.chat.tree import Node
 from rolekit.messages import Block, Piece, Progress, Reply
 
@@ -42,6 +43,13 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True)
+class Moderated:
+    """The user's moderation rules had something to say about the message just saved, or the reply just made."""
+
+    decisions: tuple[Decision, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The reply is on disk."""
 
@@ -51,7 +59,7 @@ class Finished:
     """What was generated just now; after continue_last the node's text is longer."""
 
 
-SessionEvent = UserSaved | Speaking | Folded | Progress | Piece | Retried | Finished
+SessionEvent = UserSaved | Speaking | Folded | Progress | Piece | Retried | Moderated | Finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,8 @@ class Guard:
 
 
 def fault_in(guard: Guard | None, finished: Finished, history: Sequence[Node]) -> str:
-    """Guard.fault of a reply to history; empty without a guard, and where the user stopped the reply."""
-    if guard is None or finished.node is None or finished.reply.stop_reason == "cancelled":
+    """Guard.fault of a reply to history; empty without a guard, and where the user or a moderation rule stopped it."""
+    if guard is None or finished.node is None or finished.reply.stop_reason in ("cancelled", "moderated"):
         return ""
     earlier = [node.text for node in history if node.speaker == "assistant"]
     return guard.fault(finished.node.text, finished.reply.stop_reason, earlier)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from rolekit.chat.insets import Woven
+from rolekit.chat.moderation import decisions_of
 from rolekit.chat.personas import find_persona, load_personas
 from rolekit.chat.room import POLICIES
 from rolekit.chat.seat import Seat
@@ -25,11 +26,19 @@ def why_lines(session: Session) -> list[str]:
     if not any(node.speaker == "user" or node.stats for node in session.path):
         raise RolekitError("Nothing has been said yet.", "Say something first.")
     if session.room is None:
-        return _why(session.why() or Woven()) + _notices(session)
+        return _why(session.why() or Woven()) + _moderated(session) + _notices(session)
     rows = []
     for seat in session.seats:
         rows += [f"── {one_line(seat.role.name, 60)} ──", *_why(session.why(seat.slug) or Woven())]
-    return rows + _notices(session)
+    return rows + _moderated(session) + _notices(session)
+
+
+def _moderated(session: Session) -> list[str]:
+    """What moderation decided since the user's newest message."""
+    path = session.path
+    mine = [number for number, node in enumerate(path) if node.speaker == "user"]
+    recent = path[mine[-1] if mine else 0 :]
+    return [f"moderation: {d.sentence}" for node in recent for d in decisions_of(node.extra) or ()]
 
 
 def _why(woven: Woven) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rolekit.chat.moderation import Moderation
 from rolekit.chat.state import Persona
 from rolekit.messages import Sampling
 
@@ -24,3 +25,5 @@ class ChatOptions:
     """Try once more when a reply breaks character, speaks for the user, repeats itself or is empty."""
     memory: bool = True
     """Sum up what is folded out of the context, and recall it when the talk turns to it."""
+    moderation: Moderation | None = None
+    """The user's own rules for what is said to a role and by it; None, the default, moderates nothing."""

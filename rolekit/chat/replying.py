@@ -10,16 +10,18 @@ from dataclasses import dataclass, replace
 from rolekit.chat import nodes
 from rolekit.chat.asking import reply_seed
 from rolekit.chat.branch import Branch
-from rolekit.chat.events import Finished, Folded, Retried, SessionEvent, Speaking
+from rolekit.chat.events import Finished, Folded, Moderated, Retried, SessionEvent, Speaking
 from rolekit.chat.guard import fault_in
 from rolekit.chat.journal import Kind
 from rolekit.chat.memory import Plan
+from rolekit.chat.moderation import Decision, Moderation, with_decisions
 from rolekit.chat.room import with_speaker
 from rolekit.chat.seat import Seat
+from rolekit.chat.sieve import Sieve, Verdict, moderate
 from rolekit.chat.tree import Node
 from rolekit.chat.writing import ReplyWriter
 from rolekit.errors import RolekitError
-from rolekit.messages import Backend, Piece, Reply, Request, Stats, SwapsAdapters
+from rolekit.messages import Backend, Event, Piece, Reply, Request, Stats, StopReason, SwapsAdapters
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,12 @@ class Wish:
 class Replier:
     """Makes the replies of one conversation, one at a time."""
 
-    def __init__(self, branch: Branch, *, in_room: bool) -> None:
+    def __init__(self, branch: Branch, moderation: Moderation | None, *, in_room: bool) -> None:
         self.retries = 0
         """Replies of this sitting that went wrong and were tried again."""
         self.last_stats: Stats | None = None
         self._branch = branch
+        self._moderation = moderation
         self._in_room = in_room
 
     async def reply(
@@ -98,6 +101,7 @@ class Replier:
         reply: Reply | None = None
         node: Node | None = None
         finished = False
+        decisions: tuple[Decision, ...] = ()
         try:
             history = seat.prompting.woven(wish.history)
             before = history if base is None else history[:-1]
@@ -106,7 +110,7 @@ class Replier:
                 yield Folded(plan.folded_turns, plan.freed_tokens)
             await _put_on(backend, seat)
             asked = self._asked(request, wish, plan, len(before))
-            async with aclosing(backend.stream(asked)) as events:
+            async with aclosing(self._sifted(backend, asked, base.text if base else "")) as events:
                 async for event in events:
                     if isinstance(event, Reply):
                         reply = event
@@ -114,9 +118,14 @@ class Replier:
                     if isinstance(event, Piece):
                         writer.add(event.text)
                         self._branch.follow(before, writer.node)
-                    yield event
+                    if isinstance(event, Moderated):
+                        decisions = event.decisions
+                    else:
+                        yield event
             if reply is None:
                 raise RolekitError("The model broke off without a reply.", "Try again.")
+            if self._moderation is not None:
+                writer.extra = with_decisions(writer.extra, decisions)
             node = writer.finish(reply)
             finished = True
         except RolekitError:
@@ -129,7 +138,35 @@ class Replier:
                 writer.keep()
             self._branch.follow(before, writer.node)
         self.last_stats = reply.stats
+        if decisions:
+            yield Moderated(decisions)
         yield Finished(node, reply)
+
+    async def _sifted(
+        self, backend: Backend, asked: Request, before: str
+    ) -> AsyncGenerator[Event | Moderated, None]:
+        """The backend's events after moderation; its decisions, if any, come in front of the Reply."""
+        sieve = Sieve(self._moderation, before) if self._moderation else None
+        shown: list[str] = []
+        async with aclosing(backend.stream(asked)) as events:
+            async for event in events:
+                if sieve is None or self._moderation is None or not isinstance(event, Piece | Reply):
+                    yield event
+                elif isinstance(event, Piece):
+                    if text := sieve.feed(event.text):
+                        shown.append(text)
+                        yield Piece(text)
+                    if sieve.stopped:
+                        asked.cancel.set()
+                else:
+                    verdict = await moderate(self._moderation, event.text, "output", before)
+                    reply = _after(event, verdict)
+                    so_far = "".join(shown)
+                    if reply.text.startswith(so_far) and reply.text != so_far:
+                        yield Piece(reply.text.removeprefix(so_far))
+                    if verdict.decisions:
+                        yield Moderated(verdict.decisions)
+                    yield reply
 
     def _asked(self, request: Request, wish: Wish, plan: Plan, depth: int) -> Request:
         seat = wish.seat
@@ -143,6 +180,14 @@ class Replier:
             continue_last=wish.base is not None,
             conversation=seat.kv_name,
         )
+
+
+def _after(reply: Reply, verdict: Verdict) -> Reply:
+    """The reply as moderation leaves it; its ids stand only for its own text."""
+    if verdict.text == reply.text and not verdict.stopped:
+        return reply
+    reason: StopReason = "moderated" if verdict.stopped else reply.stop_reason
+    return replace(reply, text=verdict.text, token_ids=(), stop_reason=reason)
 
 
 async def _put_on(backend: Backend, seat: Seat) -> None:

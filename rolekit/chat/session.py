@@ -11,8 +11,9 @@ from typing import Literal, Self
 from rolekit.chat.beginning import begin, take_up
 from rolekit.chat.branch import Branch
 from rolekit.chat.casting import Player
-from rolekit.chat.events import ContextReport, SessionEvent, UserSaved
+from rolekit.chat.events import ContextReport, Moderated, SessionEvent, UserSaved
 from rolekit.chat.insets import Woven, woven_for
+from rolekit.chat.moderation import decisions_of
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.reflecting import due_turns, reflect
 from rolekit.chat.replying import Replier, Wish
@@ -20,6 +21,7 @@ from rolekit.chat.report import PromptReport, prompt_report
 from rolekit.chat.room import Room, Turns, room_of, with_room
 from rolekit.chat.rounds import Rounds
 from rolekit.chat.seat import Seat, seat_context, seats_of
+from rolekit.chat.sieve import heard, kept_with
 from rolekit.chat.state import AuthorsNote, ChatState, Persona, Summary
 from rolekit.chat.store import Store
 from rolekit.chat.tree import ConversationInfo, Node
@@ -59,8 +61,10 @@ class Session:
         self._branch = Branch(store.database, info.id)
         self.seats: tuple[Seat, ...] = seats_of(store, self._branch, backend, players, self.room, options)
         """Every role of the conversation, in the order of the room."""
-        self._replier = Replier(self._branch, in_room=self.room is not None)
+        self._replier = Replier(self._branch, options.moderation, in_room=self.room is not None)
         self._rounds = Rounds(self.seats, self._branch, self._replier)
+        self.moderation = options.moderation
+        """The user's rules for what is said; None moderates nothing."""
         self._cancel = threading.Event()
         self._busy = False
         replies = [node for node in self._branch.path if node.stats]
@@ -197,8 +201,11 @@ class Session:
         if not text.strip():
             raise RolekitError("There is nothing to send.", "Type a message first.")
         with self._streaming():
-            node, step = self._branch.add_user(text)
+            verdict = await heard(self.moderation, text)
+            node, step = self._branch.add_user(verdict.text, kept_with(self.moderation, "", verdict))
             yield UserSaved(node)
+            if verdict.decisions:
+                yield Moderated(verdict.decisions)
             async with aclosing(self._answers("say", self._branch.path, step)) as events:
                 async for event in events:
                     yield event
@@ -375,12 +382,21 @@ class Session:
                 async for event in events:
                     yield event
 
-    def _answers(
+    async def _answers(
         self, kind: Literal["say", "regenerate"], path: list[Node], step: int = 0
     ) -> AsyncGenerator[SessionEvent, None]:
         """The replies to the user's message at the end of path, of everybody whose turn it is."""
+        if self.moderation and decisions_of(path[-1].extra) is None:  # an edit, or older than the rules
+            verdict = await heard(self.moderation, path[-1].text)
+            extra = kept_with(self.moderation, path[-1].extra, verdict)
+            path = [*path[:-1], self._branch.rewrite(path[-1], verdict.text, extra)]
+            if verdict.decisions:
+                yield Moderated(verdict.decisions)
         turns = self.room.turns if self.room else "round-robin"
-        return self._rounds.answers(kind, path, turns, self.backend, self._request(), step)
+        replies = self._rounds.answers(kind, path, turns, self.backend, self._request(), step)
+        async with aclosing(replies) as events:
+            async for event in events:
+                yield event
 
     def _room(self) -> Room:
         if self.room is None:

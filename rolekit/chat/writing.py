@@ -75,7 +75,7 @@ class ReplyWriter:
                 text,
                 token_ids=ids,
                 vocabulary=self._vocabulary if ids else "",
-                state="stopped" if reply.stop_reason == "cancelled" else "complete",
+                state="stopped" if reply.stop_reason in ("cancelled", "moderated") else "complete",
                 stop_reason=reply.stop_reason,
                 stats=reply.stats,
                 extra=self.extra,

@@ -31,6 +31,7 @@ def chat(  # one parameter an option: that is how typer reads a command
     persona: given.Persona = None,
     guard: given.Guard = True,
     memory: given.Memory = True,
+    moderation: given.Moderation = None,
     session: given.Session = None,
     new: given.New = False,
     seed: given.Seed = None,
@@ -68,6 +69,7 @@ def chat(  # one parameter an option: that is how typer reads a command
         persona=persona,
         guard=guard,
         memory=memory,
+        moderation=moderation,
     )
     from rolekit.commands.face import Face
 

@@ -46,6 +46,12 @@ Guard = Annotated[
 Memory = Annotated[
     bool, typer.Option("--memory/--no-memory", help="Sum up and recall what no longer fits the context.")
 ]
+Moderation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Moderate by the rules in FILE; `off`: not at all, which is the default."
+    ),
+]
 Session = Annotated[str | None, typer.Option(metavar="NAME", help="Go on with this named chat, or begin it.")]
 New = Annotated[bool, typer.Option("--new", help="Begin a new chat instead of going on.")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Same seed, same replies.")]

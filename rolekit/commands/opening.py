@@ -114,15 +114,26 @@ def chat_options(
     persona: str | None = None,
     guard: bool = True,
     memory: bool = True,
+    moderation: str | None = None,
 ) -> ChatOptions:
     """The options of a chat: what was typed, else what config.toml says."""
+    from rolekit.chat.moderation import load_moderation
     from rolekit.chat.personas import find_persona
     from rolekit.chat.state import Persona
     from rolekit.engine.presets import load_preset
 
+    rules = config.moderation if moderation is None else moderation
+    loaded = load_moderation(expanded(rules)) if rules and rules != "off" else None
     somebody = find_persona(persona) if persona else Persona()
     return ChatOptions(
-        user or config.user, load_preset(preset or config.preset), seed, max_tokens, somebody, guard, memory
+        user or config.user,
+        load_preset(preset or config.preset),
+        seed,
+        max_tokens,
+        somebody,
+        guard,
+        memory,
+        loaded,
     )
 
 

@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 
-from rolekit.chat.events import Finished, Folded, Retried, SessionEvent, Speaking
+from rolekit.chat.events import Finished, Folded, Moderated, Retried, SessionEvent, Speaking
+from rolekit.chat.moderation import decisions_of
 from rolekit.chat.session import Session
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend, Piece, Reply
@@ -84,6 +85,9 @@ def _hear(event: SessionEvent, hearing: Hearing) -> None:
             hearing.write(sanitize(event.text))
         case Folded():
             hearing.notice(f"{event.turns} earlier turns folded, {event.tokens} tokens free")
+        case Moderated():
+            for decision in event.decisions:
+                hearing.notice(f"moderation: {decision.sentence}")
         case Retried():
             hearing.write("\n")
             hearing.notice(f"{event.reason}; once more (the first answer is kept as a version)")
@@ -124,14 +128,24 @@ class _Json:
         return Hearing(lambda text: None, _notice, end=self._print)
 
     def _print(self, spoken: Spoken) -> None:
-        said = [node.text for node in self.session.path if node.speaker == "user"]
-        row = {
+        path = self.session.path
+        said = [node.text for node in path if node.speaker == "user"]
+        row: dict[str, object] = {
             "role": spoken.name,
             "user": said[-1] if said else "",
             "reply": spoken.reply.text,
             "stop_reason": spoken.reply.stop_reason,
             "stats": asdict(spoken.reply.stats),
         }
+        if self.session.moderation is not None:
+            mine = next((node for node in reversed(path) if node.speaker == "user"), None)
+            decided = [
+                d
+                for node in (mine, path[-1] if path else None)
+                if node
+                for d in decisions_of(node.extra) or ()
+            ]
+            row["moderation"] = [asdict(decision) for decision in decided]
         print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
