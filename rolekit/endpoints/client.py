@@ -1,4 +1,4 @@
-"""The client of OpenAI-compatible servers: one connection pool, patient with servers, careful with money."""
+"""The client of OpenAI-compatible servers: a few connection pools, patient with servers, careful with money."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rolekit.endpoints.address import Endpoint
 from rolekit.endpoints.calls import Answer, Call, Usage, answer_of, body_of, usage_of
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import httpx
 
 _MOST_BYTES = 32 << 20
+_LANE_CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,23 @@ class Timeouts:
     """Without a single byte: a laptop reads a long prompt for minutes before it says the first word."""
     whole: float = 900.0
     """For one attempt altogether: a server that drips is given up at last."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Some of the connections. httpx looks at all connections of a pool, for all of them, whenever a request begins."""
+
+    http: httpx.AsyncClient
+    under_way: int = 0
+
+    @asynccontextmanager
+    async def stream(self, url: str, body: dict[str, Any]) -> AsyncGenerator[httpx.Response, None]:
+        self.under_way += 1
+        try:
+            async with self.http.stream("POST", url, json=body) as response:
+                yield response
+        finally:
+            self.under_way -= 1
 
 
 class Client:
@@ -71,7 +89,7 @@ class Client:
         self._retries, self._timeouts = retries, timeouts
         self._breaker = breaker or Breaker(endpoint.host)
         self._without: set[str] = set()
-        self._http: httpx.AsyncClient | None = None
+        self._lanes: list[_Lane] = []
         self._gate = Gate(self._concurrency)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -133,26 +151,30 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections; closing twice is fine."""
-        http, self._http = self._http, None
-        if http is not None:
-            await http.aclose()
+        lanes, self._lanes = self._lanes, []
+        for lane in lanes:
+            await lane.http.aclose()
 
-    def _connect(self) -> httpx.AsyncClient:
-        """The pool of this event loop."""
+    def _connect(self) -> None:
+        """Open the lanes of this event loop. They share the TLS settings; the gate bounds all of them together."""
         import httpx
 
         loop = asyncio.get_running_loop()
-        if self._http is None or self._loop is not loop:
-            limits = httpx.Limits(
-                max_connections=self._concurrency, max_keepalive_connections=self._concurrency
+        if self._lanes and self._loop is loop:
+            return
+        limits = httpx.Limits(max_connections=_LANE_CONNECTIONS, max_keepalive_connections=_LANE_CONNECTIONS)
+        times, verify = self._timeouts, httpx.create_ssl_context()
+        timeout = httpx.Timeout(None, connect=times.connect, read=times.read, write=times.write)
+        number = -(-self._concurrency // _LANE_CONNECTIONS)
+        self._lanes = [
+            _Lane(
+                httpx.AsyncClient(
+                    limits=limits, timeout=timeout, auth=self._signed, headers=_HEADERS, verify=verify
+                )
             )
-            times = self._timeouts
-            timeout = httpx.Timeout(None, connect=times.connect, read=times.read, write=times.write)
-            self._http = httpx.AsyncClient(
-                limits=limits, timeout=timeout, auth=self._signed, headers=_HEADERS
-            )
-            self._gate, self._loop = Gate(self._concurrency), loop
-        return self._http
+            for _ in range(number)
+        ]
+        self._gate, self._loop = Gate(self._concurrency), loop
 
     def _signed(self, request: httpx.Request) -> httpx.Request:
         """The request with the key, which no variable holds: tracebacks may show those.
@@ -217,14 +239,13 @@ class Client:
         """An open response with a good status; every way that a connection fails becomes Transient or Stopped."""
         import httpx
 
-        http = self._connect()
         body = body_of(call, stream=stream, without=self._without)
         url = f"{self.endpoint.base_url}/chat/completions"
         self.attempts += 1
         try:
             async with (
                 asyncio.timeout(self._timeouts.whole),
-                http.stream("POST", url, json=body) as response,
+                min(self._lanes, key=lambda lane: lane.under_way).stream(url, body) as response,
             ):
                 if response.status_code != 200:
                     await self._raise_for(response)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +50,27 @@ class Spending:
     """At most this was paid for requests whose answers never arrived: killed or cut off in between."""
     prompt_tokens: int
     completion_tokens: int
+
+
+def spending_in(path: Path) -> Spending | None:
+    """What the journal at path has cost so far, for those who watch another process; None where it cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(path, timeout=1)) as db:
+            db.execute("PRAGMA query_only=1")
+            return _spending(db)
+    except sqlite3.Error:
+        return None
+
+
+def _spending(db: sqlite3.Connection) -> Spending:
+    row = db.execute(
+        "SELECT count(*), total(sent), count(answer), total(usd), total(lost_usd),"
+        " total(json_extract(answer, '$.usage.prompt_tokens')),"
+        " total(json_extract(answer, '$.usage.completion_tokens')) FROM request"
+    ).fetchone()
+    return Spending(row[0], int(row[1]), row[2], row[3], row[4], int(row[5]), int(row[6]))
 
 
 class Journal:
@@ -128,12 +150,7 @@ class Journal:
 
     def spending(self) -> Spending:
         """What it has cost so far."""
-        row = self._db.execute(
-            "SELECT count(*), total(sent), count(answer), total(usd), total(lost_usd),"
-            " total(json_extract(answer, '$.usage.prompt_tokens')),"
-            " total(json_extract(answer, '$.usage.completion_tokens')) FROM request"
-        ).fetchone()
-        return Spending(row[0], int(row[1]), row[2], row[3], row[4], int(row[5]), int(row[6]))
+        return _spending(self._db)
 
     def failures(self) -> dict[str, int]:
         """The reasons why requests have no answer, each with how many."""

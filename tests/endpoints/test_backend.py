@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from contextlib import aclosing
 
 import pytest
@@ -61,7 +62,14 @@ async def test_names_are_cut_and_thoughts_kept_apart(api, backend, api_module):
 async def test_cancel_closes_the_connection_and_keeps_what_came(api, backend, api_module):
     api.play([api_module.Step("drip", text="one two three four five six seven", seconds=0.2)])
     asked = request()
-    threading.Timer(0.3, asked.cancel.set).start()
+
+    def stop() -> None:
+        while not api.seen:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        asked.cancel.set()
+
+    threading.Thread(target=stop).start()
     reply = (await events_of(backend, asked))[-1]
     assert reply.stop_reason == "cancelled"
     assert reply.text.startswith("one")
