@@ -31,6 +31,7 @@ from rolekit.tui.model import LoadingBackend, Model, Opener
 from rolekit.tui.palette import Palette
 from rolekit.tui.roles_screen import RolesScreen
 from rolekit.tui.safe import sentence
+from rolekit.tui.synthesis_screen import SynthesisScreen
 from rolekit.tui.train_screen import TrainScreen
 
 _BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
@@ -48,8 +49,8 @@ class RolekitApp(App[None]):
     CSS_PATH: ClassVar = [
         "app.tcss", "bench_screen.tcss", "blind_screen.tcss",
         "compose_box.tcss", "ask.tcss", "chat_screen.tcss", "composer.tcss", "context_screen.tcss", "help.tcss",
-        "roles_screen.tcss", "sessions.tcss", "status.tcss", "train_screen.tcss", "transcript.tcss", "turn.tcss",
-        "welcome.tcss",
+        "roles_screen.tcss", "sessions.tcss", "status.tcss", "synthesis_screen.tcss", "train_screen.tcss",
+        "transcript.tcss", "turn.tcss", "welcome.tcss",
     ]  # fmt: skip
     COMMANDS: ClassVar = {Palette}
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -57,12 +58,19 @@ class RolekitApp(App[None]):
         Binding("f2", "switch_mode('roles')", "Roles", show=False),
         Binding("f3", "switch_mode('chat')", "Chat", show=False),
         Binding("f4", "switch_mode('bench')", "Bench", show=False),
+        Binding("f5", "switch_mode('synthesis')", "Synthesis", show=False),
         # before the composer's own F6, which selects a line
         Binding("f6", "switch_mode('train')", "Train", show=False, priority=True),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
     HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
-    MODES: ClassVar = {"roles": "roles", "chat": "chat", "bench": "bench", "train": "train"}
+    MODES: ClassVar = {
+        "roles": "roles",
+        "chat": "chat",
+        "bench": "bench",
+        "synthesis": "synthesis",
+        "train": "train",
+    }
     DEFAULT_MODE = "roles"
 
     def __init__(
@@ -93,6 +101,8 @@ class RolekitApp(App[None]):
         self.install_screen(self._roles, "roles")
         self._bench = BenchScreen(self._model, open_other)
         self.install_screen(self._bench, "bench")
+        self._synthesis = SynthesisScreen()
+        self.install_screen(self._synthesis, "synthesis")
         self._train = TrainScreen()
         self.install_screen(self._train, "train")
         for theme in themes.THEMES:
@@ -223,6 +233,7 @@ class RolekitApp(App[None]):
     async def action_quit(self) -> None:
         """Stop what is being written, keep it, and leave."""
         await self._train.settle()
+        await self._synthesis.settle()
         await self._chat.settle()
         await self._bench.settle()
         self._chat.box.keep()

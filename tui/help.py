@@ -32,7 +32,7 @@ class HelpText:
 
 
 EVERYWHERE: tuple[tuple[str, str], ...] = (
-    ("F2 F3 F4 F6", "roles, chat, bench, train"),
+    ("F2 F3 F4 F5 F6", "roles, chat, bench, synthesis, train"),
     ("Ctrl+P", "command palette: everything by name"),
     ("Ctrl+B", "show or fold the conversations"),
     ("F1", "this help"),

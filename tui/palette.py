@@ -55,6 +55,7 @@ class Palette(Provider):
         yield Entry("Go: roles (F2)", partial(app.run_action, "switch_mode('roles')"))
         yield Entry("Go: chat (F3)", partial(app.run_action, "switch_mode('chat')"))
         yield Entry("Go: bench (F4)", partial(app.run_action, "switch_mode('bench')"))
+        yield Entry("Go: synthesis (F5)", partial(app.run_action, "switch_mode('synthesis')"))
         yield Entry("Go: train (F6)", partial(app.run_action, "switch_mode('train')"))
         yield Entry("Help (F1)", partial(app.run_action, "explain"))
         for name in NAMES:

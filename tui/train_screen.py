@@ -21,7 +21,7 @@ from rolekit.tui.plot import LossPlot, Series, smoothed
 from rolekit.tui.run_folder import RunFolder, known_runs
 from rolekit.tui.safe import content, line
 from rolekit.tui.status import Hints, Notice, TitleLine, bar
-from rolekit.tui.training import Training
+from rolekit.tui.worker import Worker
 
 _KEYS = (
     ("Enter", "start or go on"), ("^C", "save and stop"), ("^B", "runs and recipe"), ("Tab", "list"), ("F1", "help"),
@@ -75,7 +75,7 @@ class TrainScreen(Screen[None]):
         super().__init__()
         self._runs: dict[str, RunFolder] = {}
         self._shown: RunFolder | None = None
-        self._training: Training | None = None
+        self._training: Worker | None = None
         self._followed: Path | None = None
         """The folder of the process that is at work, once it has said where it is."""
 
@@ -204,7 +204,7 @@ class TrainScreen(Screen[None]):
             notice.say(one_line(text, 400))
 
         notice.say("starting")
-        self._training, self._followed = Training(arguments, tell), None
+        self._training, self._followed = Worker(["train", *arguments, "--plain"], tell), None
         code = await self._training.run()
         last = lines[-1] if lines else "the process ended without a word"
         if code not in (0, 130):

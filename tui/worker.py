@@ -1,4 +1,4 @@
-"""`rolekit train` in a process of its own, so that a screen may be left, and a crash there is none here."""
+"""A rolekit command in a process of its own, so that a screen may be left, and a crash there is none here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _FOLDER = "rolekit: the run's folder is "
 _PATIENCE_SECONDS = 60.0
 
 
-class Training:
-    """One training process. Tell is called with each of its lines on stderr; folder is known once it has said so."""
+class Worker:
+    """One process. tell is called with each of its lines on stderr; folder is known once it has said so."""
 
     def __init__(self, arguments: Sequence[str], tell: Callable[[str], None]) -> None:
-        self._arguments = [*arguments, "--plain"]
+        """arguments: what follows `rolekit`, the command's name first."""
+        self._arguments = list(arguments)
         self._tell = tell
         self._process: asyncio.subprocess.Process | None = None
         self.folder: Path | None = None
@@ -29,10 +30,10 @@ class Training:
         return self._process is not None and self._process.returncode is None
 
     async def run(self) -> int:
-        """Train to the end; the exit code: 0 done, 130 stopped and saved, else its last line says what was wrong."""
+        """Work to the end; the exit code: 0 done, 130 stopped and saved, else its last line says what was wrong."""
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "rolekit", "train", *self._arguments,
+            sys.executable, "-m", "rolekit", *self._arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             env=environment, start_new_session=True,
         )  # fmt: skip
