@@ -24,6 +24,7 @@ COMMANDS = {
     "bench": ("rolekit.commands.bench", "Score answers to RoleBench, report, compare."),
     "synth": ("rolekit.commands.synth", "Make a character's profile and training rows out of a text."),
     "train": ("rolekit.commands.train", "Train a role's LoRA adapter."),
+    "make": ("rolekit.commands.make", "Make a measured character of a text, step by step."),
     "doctor": ("rolekit.commands.doctor", "Say what this machine can do and what is missing."),
 }
 

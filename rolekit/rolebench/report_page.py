@@ -61,15 +61,16 @@ def page(report: Report, comparison: Comparison | None = None) -> str:
         _facts(report.facts),
         f"<p class='dim'>Made by rolekit {__version__}. Intervals: 95 %, bootstrapped by role, then item.</p>",
     ]
-    return _document(f"RoleBench: {report.label}", "\n".join(part for part in parts if part))
+    return document(f"RoleBench: {report.label}", "\n".join(part for part in parts if part))
 
 
 def comparison_page(title: str, comparison: Comparison) -> str:
     """A page of its own for a comparison."""
-    return _document(title, f"<h1>{_text(title)}</h1>{_comparison(comparison)}")
+    return document(title, f"<h1>{_text(title)}</h1>{_comparison(comparison)}")
 
 
-def _document(title: str, body: str) -> str:
+def document(title: str, body: str) -> str:
+    """A whole page around body (HTML), in the reports' style; it loads nothing and runs nothing."""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (
         "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'>"

@@ -1,0 +1,225 @@
+"""The second step of `rolekit make`: rows in the role's voice, journalled, within a budget, and a person's decisions."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rolekit.commands.make_plan import Making, Wishes, digest_of, digest_of_file
+from rolekit.commands.progress import advise, progress
+from rolekit.errors import RolekitError
+from rolekit.paths import ensure_dir
+from rolekit.text import one_line
+
+if TYPE_CHECKING:
+    from rolekit.roles.role import Role
+    from rolekit.synthesis.funnel import Funnel, Outcome
+    from rolekit.synthesis.generator import Generator
+    from rolekit.synthesis.recipe import Recipe, Task
+
+FOLDER = "synthesis"
+KEEPS = ("journal.db", "journal.db-wal", "journal.db-shm", "decisions.jsonl")
+_SHARES = (0.1, 0.2, 0.3, 0.5)
+"""Of the questions that are held out: the first that leaves enough of them to be asked."""
+_LEAST_TEST, _LEAST_SMALL = 20, 2
+
+
+def inputs(making: Making) -> dict[str, Any]:
+    """What the rows rest on."""
+    wishes = making.wishes
+    tasks = [[type(task).__name__, asdict(task)] for task in tasks_of(wishes)]
+    return {
+        "the role": digest_of_file(making.role_file()),
+        "the segments": digest_of_file(making.folder / "profile" / "segments.jsonl"),
+        "who writes": generator_ref(wishes),
+        "what is asked for": [digest_of(tasks), wishes.seed],
+    }
+
+
+def tasks_of(wishes: Wishes) -> list[Task]:
+    """General instructions in the role's voice, questions about the role, whole dialogues."""
+    from rolekit.synthesis.recipe import ContextInstruct, Dialogues, RoleGpt
+
+    sizes = wishes.sizes
+    tasks: list[Task] = []
+    if sizes.instructions:
+        tasks.append(
+            RoleGpt(
+                most_instructions=sizes.instructions,
+                references=sizes.samples,
+                baseline=False,
+                answer_tokens=sizes.row_tokens,
+            )
+        )
+    mixed = {"not_knowing": sizes.rows // 10, "refusal": sizes.rows // 20}
+    tasks.append(ContextInstruct(candidates=sizes.rows, **mixed))
+    if sizes.dialogues:
+        tasks.append(Dialogues(dialogues=sizes.dialogues))
+    return tasks
+
+
+def generator_ref(wishes: Wishes) -> str:
+    """REF of whoever writes: as it was typed, else the base where that can be chatted with, else the user's default."""
+    from rolekit.config import load_config
+    from rolekit.convert.bases import resolve_base
+
+    if wishes.model:
+        return wishes.model
+    return load_config().model if resolve_base(wishes.base).is_dir() else wishes.base
+
+
+def carry_out(making: Making) -> dict[str, Any]:
+    """Write the rows and export them. Raises RolekitError at a cap or where too little came of it."""
+    wishes, folder = making.wishes, ensure_dir(making.folder / FOLDER)
+    shutil.copyfile(making.folder / "profile" / "segments.jsonl", folder / "segments.jsonl")
+    role = making.role()
+    with _open(wishes, folder) as generator:
+        for task in tasks_of(wishes):
+            _written(_recipe(folder, role, task, wishes), generator, quiet=wishes.quiet)
+        spent = {"usd": generator.budget.spent_usd, "requests": generator.budget.requests}
+        notices = list(generator.notices)
+    for notice in notices:
+        advise(notice)
+    return {**exported(making), **spent, "generator": generator_ref(wishes)}
+
+
+def exported(making: Making) -> dict[str, Any]:
+    """Export what is accepted by now: the audit may have changed since the rows were written.
+
+    Raises RolekitError where nothing is left to train on, or no question to ask afterwards.
+    """
+    from rolekit.synthesis.audit import after, read_decisions
+    from rolekit.synthesis.exporting import export
+    from rolekit.synthesis.funnel import Counts
+    from rolekit.synthesis.rows import read_rows
+
+    folder = making.folder / FOLDER
+    rows = read_rows(folder)
+    decided = after(rows, read_decisions(folder))
+    made = export(folder, test_share=_share(making, decided))
+    names = [f"{FOLDER}/export/{name}" for name in made.rows]
+    test = [name for name in names if name.endswith("/test.jsonl")]
+    train = f"{FOLDER}/export/{made.chat_file.name}"
+    figures = {**Counts(rows).figures(), "accepted": sum(row.verdict == "accepted" for row in decided)}
+    return {
+        "data": f"{FOLDER}/export",
+        "train": [train],
+        "test": test,
+        "train_digest": digest_of_file(making.path(train)),
+        "test_digest": digest_of([digest_of_file(making.path(name)) for name in test]),
+        "funnel": figures,
+        "reasons": dict(Counter(row.reason for row in decided if row.verdict == "rejected").most_common()),
+        "made": [train, *test],
+    }
+
+
+def _share(making: Making, rows: Any) -> float:
+    """The smallest share that leaves enough questions to be asked. Raises RolekitError where none does."""
+    from rolekit.synthesis.exporting import split_of
+
+    asked = {row.question for row in rows if row.verdict == "accepted" and row.step in _ASKED}
+    wanted = min(making.wishes.sizes.questions or _LEAST_TEST, _LEAST_TEST)
+    for least in (wanted, _LEAST_SMALL):
+        for share in _SHARES:
+            held_out = sum(split_of(question, share) == "test" for question in asked)
+            if held_out >= least and len(asked) - held_out >= _LEAST_SMALL:
+                return share
+    raise RolekitError(
+        f"Of all rows only {len(asked)} were accepted, too few to train on some and ask others.",
+        "Ask for more with --rows and --instructions, take a stronger --model, or accept rows in the audit (F5).",
+    )
+
+
+_ASKED = ("rolegpt", "script-agnostic", "script-based")
+"""What the bench asks: dialogues and refusals have no reference answer."""
+
+
+def estimate(making: Making) -> dict[str, Any]:
+    """About what the rows take, from usual to at most; nothing is sent, and nothing is written in the run's folder."""
+    from rolekit.commands.make_profile import sketched
+    from rolekit.synthesis.estimating import estimate as of
+    from rolekit.synthesis.segments import write_segments
+
+    role, segments = sketched(making)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write_segments(folder / "segments.jsonl", segments)
+        for name in KEEPS[:2]:
+            if (kept := making.folder / FOLDER / name).is_file():
+                shutil.copyfile(kept, folder / name)
+        with _open(making.wishes, folder) as generator:
+            found = [
+                of(_recipe(folder, role, task, making.wishes), generator) for task in tasks_of(making.wishes)
+            ]
+            priced = generator.priced
+    total = {field.name: sum(getattr(one, field.name) for one in found) for field in fields(found[0])}
+    return {**total, "priced": priced}
+
+
+def _recipe(folder: Path, role: Role, task: Task, wishes: Wishes) -> Recipe:
+    from rolekit.synthesis.recipe import Recipe
+
+    return Recipe(folder, role, task, wishes.seed)
+
+
+@contextmanager
+def _open(wishes: Wishes, folder: Path) -> Iterator[Generator]:
+    from rolekit.synthesis.generator import open_generator
+
+    generator = open_generator(
+        folder, generator_ref(wishes), concurrency=wishes.concurrency, threads=wishes.threads,
+        max_usd=wishes.max_usd, max_requests=wishes.max_requests,
+    )  # fmt: skip
+    try:
+        yield generator
+    finally:
+        asyncio.run(generator.close())
+
+
+def _written(recipe: Recipe, generator: Generator, *, quiet: bool) -> None:
+    """One task to its end. Raises KeyboardInterrupt after Ctrl+C, RolekitError where calls got no answer."""
+    from rolekit.synthesis.running import is_finished
+
+    if is_finished(recipe):
+        return
+    with progress() as show:
+
+        def told(funnel: Funnel) -> None:
+            cost = f", ${funnel.usd:.3f}" if funnel.usd else ""
+            show(f"{funnel.step}: {funnel.accepted} of {funnel.candidates}{cost}", funnel.done, funnel.total)
+
+        outcome = asyncio.run(_run(recipe, generator, (lambda funnel: None) if quiet else told))
+    if outcome.finished:
+        return
+    if not outcome.unanswered:
+        raise KeyboardInterrupt
+    reasons = "; ".join(
+        f"{number} × {one_line(reason, 160)}" for reason, number in outcome.unanswered.items()
+    )
+    raise RolekitError(
+        f"{sum(outcome.unanswered.values())} calls of {recipe.name} got no answer: {reasons.rstrip('.')}.",
+        "The same command asks them again; everything else is kept.",
+    )
+
+
+async def _run(recipe: Recipe, generator: Generator, told: Any) -> Outcome:
+    """The task, until Ctrl+C says that it should stop behind what is under way."""
+    from rolekit.synthesis.running import run
+
+    cancel = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        return await run(recipe, generator, told, cancel)
+    before = signal.signal(signal.SIGINT, lambda *_: cancel.set())
+    try:
+        return await run(recipe, generator, told, cancel)
+    finally:
+        signal.signal(signal.SIGINT, before)
