@@ -85,9 +85,8 @@ def torch_values(values: Any, dtype: torch.dtype) -> torch.nn.Parameter:
     """A frozen parameter of dtype from fp32 numbers."""
     import torch
 
-    return torch.nn.Parameter(
-        torch.from_numpy(values.astype("f4", copy=False)).to(dtype), requires_grad=False
-    )
+    numbers = values.astype("f4", copy=not values.flags.writeable)  # torch must not write into a mapped file
+    return torch.nn.Parameter(torch.from_numpy(numbers).to(dtype), requires_grad=False)
 
 
 def _empty_model(settings: dict[str, Any], dtype: torch.dtype) -> PreTrainedModel:

@@ -44,6 +44,11 @@ class AnswerScreen(ModalScreen[str]):
             yield AnswerArea(self._answer, soft_wrap=True, compact=True, show_line_numbers=False)
             yield Static(Content.styled("^S keep and accept · Esc leave it", "$quiet"), markup=False)
 
+    def on_mount(self) -> None:
+        """One goes on writing at the end."""
+        area = self.query_one(AnswerArea)
+        area.move_cursor(area.document.end)
+
     def action_keep(self) -> None:
         """Hand the answer over."""
         self.dismiss(self.query_one(AnswerArea).text.strip())

@@ -124,7 +124,7 @@ class SynthesisScreen(Screen[None]):
                     yield Static(id="reasons", markup=False)
                 yield Static(id="synth-figures", markup=False)
                 yield Static(id="rows-title", markup=False)
-                yield RowList(id="rows", markup=False, compact=True)
+                yield RowList(id="synth-rows", markup=False, compact=True)
                 with VerticalScroll(id="row-page", can_focus=False):
                     yield Static(id="row", markup=False)
             with Vertical(id="synth-side"):
@@ -208,11 +208,11 @@ class SynthesisScreen(Screen[None]):
         title.right = f"{run.name} · {state}"
         drawn = self.query_one("#funnel", Static)
         drawn.update(view.funnel(run, drawn.size.width or 60))
-        self.query_one("#reasons", Static).update(view.reasons(run))
+        beside = self.query_one("#reasons", Static)
+        beside.update(view.reasons(run, (beside.size.width or 34) - 2))
         cap = _cap(self._orders.get(run.path) or order_of(run.path))
         self.query_one("#synth-figures", Static).update(view.figures(run, cap))
-        told = json.dumps(run.recipes, ensure_ascii=False, indent=1).replace('"', "") if run.recipes else ""
-        self.query_one("#synth-recipe", Static).update(content(told[:4000], "$quiet"))
+        self.query_one("#synth-recipe", Static).update(content(view.recipe(run), "$quiet"))
         if run.fault:
             self.query_one(Notice).say(one_line(run.fault, 400), serious=True)
 
@@ -251,7 +251,7 @@ class SynthesisScreen(Screen[None]):
         self.query_one("#rows-title", Static).update(content(title, "$quiet"))
         self._show_row()
 
-    @on(OptionList.OptionHighlighted, "#rows")
+    @on(OptionList.OptionHighlighted, "#synth-rows")
     def _row_chosen(self) -> None:
         self._show_row()
 
@@ -313,11 +313,12 @@ class SynthesisScreen(Screen[None]):
             return
         notice.say("exporting …")
         try:
-            made = await asyncio.to_thread(export, run.path, run.path / "export")
+            made = await asyncio.to_thread(export, run.path)
         except RolekitError as error:
             notice.say(sentence(error), serious=True)
             return
-        notice.say(one_line(f"exported: {made}", 400))
+        rows = made.rows.get(made.chat_file.name, 0)
+        notice.say(one_line(f"{count(rows)} rows to train on are in {made.chat_file}", 400))
 
     @on(Input.Submitted, "#synth-order")
     def _ordered(self, event: Input.Submitted) -> None:

@@ -6,7 +6,7 @@ from textual.content import Content
 
 from rolekit.synthesis.rows import REASONS, Candidate
 from rolekit.text import count, one_line
-from rolekit.tui.safe import content, line
+from rolekit.tui.safe import cells, content, line
 from rolekit.tui.synthesis_folder import STAGES, SynthesisFolder
 
 _MARKS = {"accepted": ("✓", "$success"), "rejected": ("✗", "$error"), "held": ("?", "$warning")}
@@ -29,14 +29,26 @@ def funnel(run: SynthesisFolder, width: int) -> Content:
     return Content("\n").join(lines)
 
 
-def reasons(run: SynthesisFolder) -> Content:
+def reasons(run: SynthesisFolder, width: int) -> Content:
     """Why rows are out, the most frequent reasons first."""
     found = list(run.reasons.items())
     lines = [
-        Content.assemble(count(number).rjust(_NUMBER_CELLS), " ", line(reason, "$quiet", 30))
+        Content.assemble(count(number).rjust(5), " ", (cells(reason, max(4, width - 6)), "$quiet"))
         for reason, number in found[:_MOST_REASONS]
     ]
     return Content("\n").join(lines)
+
+
+def recipe(run: SynthesisFolder) -> str:
+    """What decided each step, a line each; the whole role is left out, its digest stands there."""
+    lines = []
+    for name, entry in run.recipes.items():
+        lines += [
+            name,
+            *(f"  {key} {one_line(str(value), 60)}" for key, value in entry.items() if key != "character"),
+            "",
+        ]
+    return "\n".join(lines)
 
 
 def figures(run: SynthesisFolder, cap_usd: float | None) -> Content:

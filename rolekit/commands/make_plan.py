@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rolekit.errors import RolekitError
 from rolekit.roles.library import Entry, RoleLibrary
@@ -29,6 +29,8 @@ class Sizes:
     dialogues: int = 10
     samples: int = 1
     """Answers of RoleGPT to each general instruction."""
+    prompting: Literal["zero-shot", "few-shot-prompt", "few-shot-dialogue"] = "few-shot-dialogue"
+    """How RoleGPT is asked; the paper found the last one best, and each question reads its own pairs."""
     epochs: float = 2.0
     steps: int = 0
     """Of the optimiser; 0 means after the epochs."""
@@ -41,8 +43,9 @@ class Sizes:
 
 
 SMALL = Sizes(
-    rows=6, instructions=8, dialogues=0, epochs=1.0, steps=2, questions=3, row_tokens=32, answer_tokens=24
-)
+    rows=6, instructions=5, dialogues=0, prompting="zero-shot", epochs=1.0, steps=2, questions=3, row_tokens=64,
+    answer_tokens=24,
+)  # fmt: skip
 """The whole path in minutes: it proves that everything works, and makes nothing good."""
 
 

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rolekit.commands.make_plan import Making, Wishes, digest_of, digest_of_file
-from rolekit.commands.progress import advise, progress
+from rolekit.commands.progress import Report, advise, progress
 from rolekit.errors import RolekitError
 from rolekit.paths import ensure_dir
 from rolekit.text import one_line
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rolekit.synthesis.funnel import Funnel, Outcome
     from rolekit.synthesis.generator import Generator
     from rolekit.synthesis.recipe import Recipe, Task
+    from rolekit.synthesis.running import Show
 
 FOLDER = "synthesis"
 KEEPS = ("journal.db", "journal.db-wal", "journal.db-shm", "decisions.jsonl")
@@ -54,14 +56,16 @@ def tasks_of(wishes: Wishes) -> list[Task]:
     if sizes.instructions:
         tasks.append(
             RoleGpt(
+                prompting=sizes.prompting,
                 most_instructions=sizes.instructions,
                 references=sizes.samples,
                 baseline=False,
                 answer_tokens=sizes.row_tokens,
             )
         )
-    mixed = {"not_knowing": sizes.rows // 10, "refusal": sizes.rows // 20}
-    tasks.append(ContextInstruct(candidates=sizes.rows, **mixed))
+    tasks.append(
+        ContextInstruct(candidates=sizes.rows, not_knowing=sizes.rows // 10, refusal=sizes.rows // 20)
+    )
     if sizes.dialogues:
         tasks.append(Dialogues(dialogues=sizes.dialogues))
     return tasks
@@ -81,13 +85,15 @@ def carry_out(making: Making) -> dict[str, Any]:
     """Write the rows and export them. Raises RolekitError at a cap or where too little came of it."""
     wishes, folder = making.wishes, ensure_dir(making.folder / FOLDER)
     shutil.copyfile(making.folder / "profile" / "segments.jsonl", folder / "segments.jsonl")
-    role = making.role()
-    with _open(wishes, folder) as generator:
-        for task in tasks_of(wishes):
-            _written(_recipe(folder, role, task, wishes), generator, quiet=wishes.quiet)
-        spent = {"usd": generator.budget.spent_usd, "requests": generator.budget.requests}
-        notices = list(generator.notices)
-    for notice in notices:
+    generator = _open(wishes, folder)
+    recipes = [_recipe(folder, making.role(), task, wishes) for task in tasks_of(wishes)]
+    with progress() as show:
+        told = (lambda funnel: None) if wishes.quiet else partial(_tell, show)
+        outcomes = asyncio.run(_written(recipes, generator, told))
+    for outcome in outcomes:
+        _check(outcome)
+    spent = {"usd": generator.budget.spent_usd, "requests": generator.budget.requests}
+    for notice in generator.notices:
         advise(notice)
     return {**exported(making), **spent, "generator": generator_ref(wishes)}
 
@@ -156,13 +162,14 @@ def estimate(making: Making) -> dict[str, Any]:
         for name in KEEPS[:2]:
             if (kept := making.folder / FOLDER / name).is_file():
                 shutil.copyfile(kept, folder / name)
-        with _open(making.wishes, folder) as generator:
-            found = [
-                of(_recipe(folder, role, task, making.wishes), generator) for task in tasks_of(making.wishes)
-            ]
-            priced = generator.priced
+        generator = _open(making.wishes, folder)
+        try:
+            recipes = [_recipe(folder, role, task, making.wishes) for task in tasks_of(making.wishes)]
+            found = [of(recipe, generator) for recipe in recipes]
+        finally:
+            asyncio.run(generator.close())
     total = {field.name: sum(getattr(one, field.name) for one in found) for field in fields(found[0])}
-    return {**total, "priced": priced}
+    return {**total, "priced": generator.priced}
 
 
 def _recipe(folder: Path, role: Role, task: Task, wishes: Wishes) -> Recipe:
@@ -171,33 +178,34 @@ def _recipe(folder: Path, role: Role, task: Task, wishes: Wishes) -> Recipe:
     return Recipe(folder, role, task, wishes.seed)
 
 
-@contextmanager
-def _open(wishes: Wishes, folder: Path) -> Iterator[Generator]:
+def _open(wishes: Wishes, folder: Path) -> Generator:
     from rolekit.synthesis.generator import open_generator
 
-    generator = open_generator(
+    return open_generator(
         folder, generator_ref(wishes), concurrency=wishes.concurrency, threads=wishes.threads,
         max_usd=wishes.max_usd, max_requests=wishes.max_requests,
     )  # fmt: skip
+
+
+async def _written(recipes: list[Recipe], generator: Generator, told: Show) -> list[Outcome]:
+    """Every task that is not finished, until one is not: paused by Ctrl+C, or short of answers."""
+    from rolekit.synthesis.running import is_finished, run
+
+    outcomes: list[Outcome] = []
     try:
-        yield generator
+        with _cancelled_by_ctrl_c() as cancel:
+            for recipe in recipes:
+                if not is_finished(recipe):
+                    outcomes.append(await run(recipe, generator, told, cancel))
+                    if not outcomes[-1].finished:
+                        break
     finally:
-        asyncio.run(generator.close())
+        await generator.close()
+    return outcomes
 
 
-def _written(recipe: Recipe, generator: Generator, *, quiet: bool) -> None:
-    """One task to its end. Raises KeyboardInterrupt after Ctrl+C, RolekitError where calls got no answer."""
-    from rolekit.synthesis.running import is_finished
-
-    if is_finished(recipe):
-        return
-    with progress() as show:
-
-        def told(funnel: Funnel) -> None:
-            cost = f", ${funnel.usd:.3f}" if funnel.usd else ""
-            show(f"{funnel.step}: {funnel.accepted} of {funnel.candidates}{cost}", funnel.done, funnel.total)
-
-        outcome = asyncio.run(_run(recipe, generator, (lambda funnel: None) if quiet else told))
+def _check(outcome: Outcome) -> None:
+    """Raises KeyboardInterrupt after a pause, RolekitError where calls got no answer."""
     if outcome.finished:
         return
     if not outcome.unanswered:
@@ -206,20 +214,25 @@ def _written(recipe: Recipe, generator: Generator, *, quiet: bool) -> None:
         f"{number} × {one_line(reason, 160)}" for reason, number in outcome.unanswered.items()
     )
     raise RolekitError(
-        f"{sum(outcome.unanswered.values())} calls of {recipe.name} got no answer: {reasons.rstrip('.')}.",
+        f"{sum(outcome.unanswered.values())} calls got no answer: {reasons.rstrip('.')}.",
         "The same command asks them again; everything else is kept.",
     )
 
 
-async def _run(recipe: Recipe, generator: Generator, told: Any) -> Outcome:
-    """The task, until Ctrl+C says that it should stop behind what is under way."""
-    from rolekit.synthesis.running import run
+def _tell(show: Report, funnel: Funnel) -> None:
+    cost = f", ${funnel.usd:.3f}" if funnel.usd else ""
+    show(f"{funnel.step}: {funnel.accepted} of {funnel.candidates}{cost}", funnel.done, funnel.total)
 
+
+@contextmanager
+def _cancelled_by_ctrl_c() -> Iterator[threading.Event]:
+    """An event that Ctrl+C sets within the block: what is under way is then waited for, and nothing is paid in vain."""
     cancel = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        return await run(recipe, generator, told, cancel)
+        yield cancel
+        return
     before = signal.signal(signal.SIGINT, lambda *_: cancel.set())
     try:
-        return await run(recipe, generator, told, cancel)
+        yield cancel
     finally:
         signal.signal(signal.SIGINT, before)

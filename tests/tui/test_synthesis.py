@@ -14,6 +14,7 @@ from rolekit.endpoints.calls import Answer, Call, Usage
 from rolekit.endpoints.journal import Journal, spending_in
 from rolekit.messages import Message
 from rolekit.paths import home
+from rolekit.roles.role import Role
 from rolekit.synthesis.audit import effective, read_decisions
 from rolekit.synthesis.rows import Candidate, append_rows
 from rolekit.tui.answer_screen import AnswerScreen
@@ -74,7 +75,7 @@ def test_a_run_is_read_as_it_grows(home: Path) -> None:
     assert run.refresh()
     assert not run.refresh(now=True)
     assert run.stages == {
-        "segments": 12, "candidates": 40, "confident": 38, "unique": 34, "clean": 32, "accepted": 29,
+        "segments": 12, "candidates": 40, "confident": 39, "unique": 35, "clean": 32, "accepted": 29,
     }  # fmt: skip
     assert (run.held, run.requests, round(run.usd, 4)) == (3, 9, 0.0369)
     append_rows(folder, rows(41)[40:])
@@ -134,7 +135,7 @@ async def test_rows_are_accepted_edited_rejected_and_taken_back(opened) -> None:
         await hand.press("e")
         await hand.pilot.pause()
         assert isinstance(hand.app.screen, AnswerScreen)
-        await hand.press("ctrl+end", *" Truly.", "ctrl+s")
+        await hand.press(*" Truly.", "ctrl+s")
         await hand.until(lambda: "row0037" in read_decisions(folder).by_id)
         assert read_decisions(folder).by_id["row0037"].answer.endswith("I stand by it. Truly.")
         await hand.pilot.pause()
@@ -166,6 +167,24 @@ async def test_the_filter_goes_through_verdicts_and_reasons(opened) -> None:
         assert titles[4:6] == ["duplicate: 4 rows", "unsupported: 3 rows"]
 
 
+async def test_what_is_accepted_is_exported(opened) -> None:
+    folder = make_run()
+    role = Role(name="Ada Lovelace", description="You are Ada Lovelace.").model_dump(mode="json")
+    task = {
+        "role": "Ada Lovelace",
+        "character": role,
+        "model": "gpt-4o",
+        "prompt_version": "1",
+        "prompts_sha256": "0",
+    }
+    (folder / "recipe.json").write_text(json.dumps({"format": 1, "steps": {"context-instruct": task}}))
+    async with opened() as hand:
+        await f5(hand)
+        await hand.press("o")
+        await hand.until(lambda: "rows to train on are in" in hand.screen)
+        assert (folder / "export/data_card.md").is_file()
+
+
 async def test_new_rows_appear_and_the_highlight_stays(opened) -> None:
     folder = make_run()
     async with opened() as hand:
@@ -191,13 +210,31 @@ async def test_without_runs_it_says_how_to_begin(opened) -> None:
 
 async def test_what_goes_wrong_is_said_where_it_was_ordered(opened) -> None:
     async with opened() as hand:
-        await f5(hand)
+        screen = await f5(hand)
         await hand.press(*"no-such-thing", "enter")
         for _ in range(600):
             await hand.pilot.pause(0.05)
-            if "No such command" in hand.screen:
+            if screen._worker and not screen._worker.running and "No such command" in hand.screen:
                 break
         assert "No such command" in hand.screen
+        await screen.settle()
+
+
+async def test_space_pauses_and_goes_on_with_the_order_of_another_day(opened) -> None:
+    """The real program in its own process: it is told to work where it cannot, and says so."""
+    folder = make_run()
+    (folder / "order.json").write_text(
+        json.dumps(["rolegpt", "--role", "nobody at all", "--out", str(folder)])
+    )
+    async with opened() as hand:
+        screen = await f5(hand)
+        await hand.press("space")
+        for _ in range(900):
+            await hand.pilot.pause(0.05)
+            if screen._worker and not screen._worker.running and "nobody at all" in hand.screen:
+                break
+        assert 'No role is called "nobody at all"' in hand.screen
+        await screen.settle()
 
 
 async def test_a_run_begun_elsewhere_says_how_it_goes_on(opened) -> None:
