@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from rolekit.commands.progress import advise, progress
+from rolekit.commands.progress import advise
+from rolekit.commands.synth_progress import funnel_progress
 from rolekit.paths import expanded
 from rolekit.text import count, one_line
 
@@ -128,21 +129,12 @@ async def _run(recipe: Recipe, wishes: Wishes, cancel: threading.Event) -> Outco
     generator = open_model(recipe, wishes)
     try:
         advise(estimate_line(estimate(recipe, generator), generator.priced))
-        with progress() as show:
-            return await run(
-                recipe, generator, lambda funnel: show(_line(funnel), funnel.done, funnel.total), cancel
-            )
+        with funnel_progress() as show:
+            return await run(recipe, generator, show, cancel)
     finally:
         for notice in generator.notices:
             advise(notice)
         await generator.close()
-
-
-def _line(funnel: Funnel) -> str:
-    out = sum(funnel.rejected.values())
-    cost = f" ${funnel.usd:.2f}" if funnel.usd else ""
-    held = f" {funnel.held} held" if funnel.held else ""
-    return f"{funnel.accepted} rows{held} {out} out{cost}"
 
 
 @contextmanager

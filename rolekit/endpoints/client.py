@@ -277,6 +277,8 @@ class Client:
     async def _raise_for(self, response: httpx.Response) -> None:
         text = await self._read(response)
         kind, wait = response.headers.get("content-type", ""), asked_wait(response.headers)
+        if wait is None and response.status_code == 429:
+            wait = exhausted_for(response.headers) or None
         raise failure(self.endpoint, response.status_code, kind, text, wait)
 
     async def _read(self, response: httpx.Response) -> str:

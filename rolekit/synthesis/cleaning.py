@@ -7,6 +7,7 @@ the phrases are those of rolekit.rolebench.leaks, which benchmarks and training 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -80,6 +81,8 @@ def question_fault(question: str) -> Fault | None:
         return Fault("incomplete-question", "too short")
     if len(words) > _MOST_WORDS:
         return Fault("incomplete-question", f"longer than {_MOST_WORDS} words")
+    if circle := circle_in(question):
+        return Fault("repeats", circle)
     for pattern in (_POINTING, _GAPS, _NOBODY):
         if found := pattern.search(question.strip()):
             return Fault("incomplete-question", found[0])
@@ -96,12 +99,25 @@ def answer_fault(answer: str, finish_reason: str = "stop", *, may_refuse: bool =
         return Fault("incomplete-answer", f"cut off: …{answer[-30:]}")
     if found := _GAPS.search(answer):
         return Fault("incomplete-answer", found[0])
+    if circle := circle_in(answer):
+        return Fault("repeats", circle)
     leaks = leaks_in(answer)
     for kind, reason in _LEAKS.items():
         for leak, phrase in leaks.items():
             if leak == kind and not (may_refuse and leak == "rejection"):
                 return Fault(reason, phrase)
     return None
+
+
+def circle_in(text: str) -> str:
+    """Words that a text says over and over, as small models do; empty where it goes on."""
+    words = words_of(text)
+    for length, most in ((4, 3), (8, 1)):
+        runs = Counter(tuple(words[place : place + length]) for place in range(len(words) - length + 1))
+        for run, times in runs.items():
+            if times > most and len(set(run)) > 1:
+                return " ".join(run)
+    return ""
 
 
 def language_fault(role: Role, text: str) -> Fault | None:

@@ -7,7 +7,7 @@ zero-shot, few-shot in one prompt, and few-shot dialogue engineering (the five n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,15 @@ from rolekit.endpoints.calls import Answer, Call
 from rolekit.ranking import words_of
 from rolekit.rolebench.casting import Cast
 from rolekit.rolebench.prompting import messages_for, needs_pairs
-from rolekit.rolebench.retrieval import Pairs
 from rolekit.rolebench.sources import Instruction, read_instructions
 from rolekit.roles.role import Role
 from rolekit.synthesis.cleaning import answer_fault, tidied
 from rolekit.synthesis.duplicates import Asked
 from rolekit.synthesis.reading import Question, Unread
-from rolekit.synthesis.recipe import Recipe, RoleGpt
+from rolekit.synthesis.recipe import RoleGpt
 from rolekit.synthesis.rows import Candidate, row_id
 from rolekit.synthesis.running import Desk, plain
+from rolekit.synthesis.shown import pairs_of
 
 _MOST_WORDS = 100
 """Of an instruction, as in the paper; Chinese counts characters."""
@@ -91,17 +91,17 @@ def answers_each(task: RoleGpt) -> int:
 
 def rolegpt_calls(desk: Desk, task: RoleGpt, instructions: list[Instruction]) -> list[Call]:
     """The calls of each instruction in turn, the baseline's last."""
-    return list(_calls(desk, desk.recipe, task, instructions))
-
-
-def _calls(desk: Desk, recipe: Recipe, task: RoleGpt, instructions: list[Instruction]) -> Iterator[Call]:
-    role = recipe.role
-    cast, pairs = Cast(role, "library"), Pairs((), ())
+    role = desk.role
+    few = needs_pairs(task.prompting, "system")
+    cast, pairs = Cast(role, "library"), pairs_of(role, desk.recipe.folder) if few else None
+    calls: list[Call] = []
     for one in instructions:
-        shown = pairs.nearest(role.name, role, one.question) if needs_pairs(task.prompting, "system") else ()
+        shown = pairs.nearest(role.name, role, one.question) if pairs else ()
         messages = messages_for(cast, one.question, shown, task.prompting, "system")
-        for sample in range(answers_each(task)):
-            yield desk.call(messages, task.answer_tokens, sample=sample)
+        calls += [
+            desk.call(messages, task.answer_tokens, sample=sample) for sample in range(answers_each(task))
+        ]
+    return calls
 
 
 def _row(role: Role, task: RoleGpt, one: Instruction, answers: list[Answer | Unread]) -> Candidate:

@@ -42,7 +42,7 @@ REASONS: dict[str, str] = {
     "rejection": "The answer turns the question down as an assistant would.",
     "wrong-language": "The text is not in the role's language.",
     "answers-anyway": "The role should not know this, or not do this, and answers all the same.",
-    "repeats": "The dialogue goes in circles.",
+    "repeats": "The words go in circles.",
     "content-filter": "The provider's filter cut the answer off.",
     "model-check": "The model that looked over the rows turned it down.",
     "audit": "A person turned it down.",

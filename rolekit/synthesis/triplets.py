@@ -133,7 +133,7 @@ class Judge:
             return Fault("duplicate", twin)
         return (
             question_fault(row.question)
-            or answer_fault(answer, may_refuse=step == "not-knowing")
+            or answer_fault(answer, "length" if full(answer) else "stop", may_refuse=step == "not-knowing")
             or language_fault(self._role, f"{row.question} {answer}")
         )
 
@@ -153,6 +153,11 @@ class Judge:
         if self._role.language.split("-")[0] not in _RULED:
             return replace(row, verdict="held", reason="unverified")
         return replace(row, verdict="rejected", reason="answers-anyway", detail=answer[:80])
+
+
+def full(answer: str) -> bool:
+    """Whether an answer is as long as the grammar lets it be: cut off, where it ends without a full stop."""
+    return len(answer) >= _CHARACTERS["answer"] - 1
 
 
 def sure(confidence: str) -> bool:

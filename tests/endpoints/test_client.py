@@ -88,6 +88,14 @@ async def test_retry_after_is_obeyed(api, client, api_module):
     assert time.monotonic() - start < 2.5
 
 
+async def test_a_429_that_only_says_when_the_quota_is_back(api, client, api_module):
+    headers = {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "300ms"}
+    api.play([api_module.status(429, **headers)])
+    await client.complete(call(api))
+    first, second = (seen.at for seen in api.seen)
+    assert second - first >= 0.3
+
+
 async def test_429_and_500_without_advice_are_tried_again_with_growing_waits(api, client, api_module):
     api.play([api_module.status(429), api_module.status(500, "boom"), api_module.status(503)])
     assert (await client.complete(call(api))).text == "Quite so."

@@ -57,6 +57,35 @@ async def test_three_ways_of_prompting(api, author, mira, run_folder, instructio
     assert ("stays where it is" in messages[-1]["content"]) == (prompting == "few-shot-prompt")
 
 
+async def test_the_nearest_of_all_exchanges_in_the_texts_are_shown(
+    api, author, mira, run_folder, instructions
+):
+    turns = [
+        {
+            "kind": "speech",
+            "text": f"What about the {thing}, keeper?",
+            "source": "s.txt",
+            "line": n,
+            "speaker": "Jon",
+        }
+        for n, thing in enumerate(["sky so blue", "winter bread", "old ropes"], start=1)
+    ]
+    answers = [
+        {**turn, "speaker": "Mira Holt", "text": turn["text"].replace("What about", "Never mind")}
+        for turn in turns
+    ]
+    rows = [row for pair in zip(turns, answers, strict=True) for row in pair]
+    (run_folder / "dialogue.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = RoleGpt(instructions=str(instructions), references=1, baseline=False)
+    await made(Recipe(run_folder, mira, task), api.ref, concurrency=1)
+    sky = next(seen.body["messages"] for seen in api.seen if "sky" in seen.body["messages"][-1]["content"])
+    assert sky[-2]["content"] == "Never mind the sky so blue, keeper?"
+    assert len(sky) == 12
+    (run_folder / "dialogue.jsonl").write_text("{}\n")
+    with pytest.raises(RolekitError, match="is no turn of a dialogue"):
+        await made(Recipe(run_folder, mira, task, seed=0), api.ref)
+
+
 FAULTS = {
     1: {"confidence": "low", "rationale": "Nothing is said of it."},
     3: {"question": "What happens in this scene?"},
