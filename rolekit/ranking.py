@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-_TOKEN = re.compile(
-    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+"
-)
+import regex  # type: ignore[import-untyped, unused-ignore]
+
+_TOKEN = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\W_\p{Han}\p{Hiragana}\p{Katakana}]+")
 
 
 def words_of(text: str) -> list[str]:
     """The words of a text, case-folded; every Chinese or Japanese character is a word."""
-    return _TOKEN.findall(text.casefold())
+    return list(_TOKEN.findall(text.casefold()))
 
 
 class Bm25:
@@ -23,17 +23,22 @@ class Bm25:
         self.size = len(texts)
         self._index: Any = None
         words = [words_of(text) for text in texts]
+        self._texts_with = Counter(word for text in words for word in set(text))
         if any(words):
             import bm25s
 
             self._index = bm25s.BM25()
             self._index.index(words, show_progress=False)
 
-    def rank(self, query: str) -> list[tuple[int, float]]:
-        """(index, score) of the texts that share a word with query, best first; equal scores keep their order."""
+    def rank(self, query: str, *, common: float = 1.0) -> list[tuple[int, float]]:
+        """(index, score) of the texts that share a word with query, best first; equal scores keep their order.
+
+        Words in more than that part of the texts (and in more than one) do not count.
+        """
         if self._index is None:
             return []
-        words = [word for word in dict.fromkeys(words_of(query)) if word in self._index.vocab_dict]
+        most = max(1.0, common * self.size)
+        words = [word for word in words_of(query) if 0 < self._texts_with[word] <= most]
         if not words:
             return []
         scores = [float(score) for score in self._index.get_scores(words)]

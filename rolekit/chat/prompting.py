@@ -17,6 +17,7 @@ from rolekit.chat.tree import Node
 from rolekit.chat.viewing import View
 from rolekit.chat.weaving import weave
 from rolekit.messages import Backend, Message
+from rolekit.roles.facts import Fact
 from rolekit.roles.role import Role
 
 _MOST_PLANS = 4
@@ -42,13 +43,14 @@ class Prompting:
         memory: bool = True,
         seat: str = "",
         room: Room | None = None,
+        facts: Sequence[Fact] = (),
     ) -> None:
-        """seat: the role's slug in that room."""
+        """seat: the role's slug in that room. facts: what the role knows beside its block, recalled when it fits."""
         self.memory = memory
         """Whether what is folded is summed up and recalled."""
         self._store, self._branch, self._role, self._id = store, branch, role, conversation_id
         self.backend = backend
-        self._seat, self._room = seat, room
+        self._seat, self._room, self._facts = seat, room, tuple(facts)
         row = store.row(conversation_id)
         whole = (row["fold_node"], row["fold_context"], bool(row["fold_examples"]))
         self.fold = FoldPoint(*(fold_of(row["extra"], seat) if seat else whole))
@@ -77,6 +79,7 @@ class Prompting:
             self.count,
             self.backend.context_tokens,
             memory=self.memory,
+            facts=self._facts,
             others=others,
         )
 

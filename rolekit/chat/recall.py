@@ -7,35 +7,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from rolekit.chat.insets import Inset
 from rolekit.chat.tree import Node
-from rolekit.ranking import Bm25
+from rolekit.ranking import Bm25, words_of
+from rolekit.roles.facts import Fact
 from rolekit.text import one_line
 
 _MOST = 3
 """Memories that come up at once."""
 _TEXT_CHARACTERS = 600
+_COMMON = 0.1
+"""A fact comes up for a word that at most one in ten facts has: what they all share says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """Something the role knows beside its block."""
+class _Memory:
+    """One thing that may come up."""
 
     id: str
     text: str
+    frame: str
+    source: str
 
 
 @dataclass(slots=True)
 class Recall:
-    """Finds memories for a message. frame words them for the model, `{}` being the memories."""
+    """Finds memories for a message, worded in a language (BCP 47 tag) for the model."""
 
     names: tuple[str, str]
     """The user's, the role's."""
-    frame: str
+    language: str
     facts: Sequence[Fact] = ()
+    """What the role knows of its own life beside its block."""
     budget_tokens: int = 96
-    _indexed: tuple[tuple[int, ...], Bm25, list[tuple[str, str]]] | None = field(default=None, init=False)
+    _told: tuple[tuple[int, ...], Bm25, list[_Memory]] | None = field(default=None, init=False)
+    _known: tuple[Bm25, list[_Memory]] | None = field(default=None, init=False)
 
     def insets(
         self,
@@ -51,45 +59,61 @@ class Recall:
         folded = [
             node for node in path[:-1] if node.id not in visible and node.text and node.speaker != "system"
         ]
-        index, memories = self._index(folded)
         found: list[Inset] = []
         spent = 0
-        for number, score in index.rank(path[-1].text)[: 4 * _MOST]:
-            identity, text = memories[number]
-            if identity in told_before:
+        for memory, score in self._ranked(path[-1].text, folded):
+            if memory.id in told_before:
                 continue
-            worded = self.frame.format(text)
+            worded = memory.frame.format(memory.text)
             tokens = count_tokens(worded)
             if spent + tokens > self.budget_tokens:
                 continue
             spent += tokens
-            why = f"like what was just said (score {score:.1f})"
-            found.append(Inset("recall", identity, worded, why, one_line(text, 60), tokens))
+            why = f"{memory.source}, like what was just said (score {score:.1f})"
+            found.append(Inset("recall", memory.id, worded, why, one_line(memory.text, 60), tokens))
             if len(found) == _MOST:
                 break
         return found
 
-    def _index(self, folded: Sequence[Node]) -> tuple[Bm25, list[tuple[str, str]]]:
-        """The index over what is folded and known; made anew only when more was folded."""
-        key = tuple(node.id for node in folded)
-        if self._indexed is None or self._indexed[0] != key:
-            memories = [*self._turns(folded), *((fact.id, fact.text) for fact in self.facts)]
-            self._indexed = key, Bm25([text for _, text in memories]), memories
-        return self._indexed[1], self._indexed[2]
+    def _ranked(self, text: str, folded: Sequence[Node]) -> list[tuple[_Memory, float]]:
+        """What was said and what is known, in turn, the best of each first."""
+        query = " ".join(dict.fromkeys(words_of(text)))
+        said, messages = self._said(folded)
+        known, facts = self._facts()
+        turns = [(messages[number], score) for number, score in said.rank(query)[: 4 * _MOST]]
+        own = [(facts[number], score) for number, score in known.rank(query, common=_COMMON)[: 4 * _MOST]]
+        pairs = zip_longest(turns, own)
+        return [memory for pair in pairs for memory in pair if memory is not None]
 
-    def _turns(self, folded: Sequence[Node]) -> list[tuple[str, str]]:
+    def _said(self, folded: Sequence[Node]) -> tuple[Bm25, list[_Memory]]:
+        """The index over what is folded; made anew only when more was folded."""
+        key = tuple(node.id for node in folded)
+        if self._told is None or self._told[0] != key:
+            memories = self._turns(folded)
+            self._told = key, Bm25([memory.text for memory in memories]), memories
+        return self._told[1], self._told[2]
+
+    def _facts(self) -> tuple[Bm25, list[_Memory]]:
+        if self._known is None:
+            frame = _frames(self.language)[1]
+            memories = [_Memory(fact.id, fact.text, frame, fact.source or "a fact") for fact in self.facts]
+            self._known = Bm25([memory.text for memory in memories]), memories
+        return self._known
+
+    def _turns(self, folded: Sequence[Node]) -> list[_Memory]:
         """Each folded message, and who said it."""
+        frame = _frames(self.language)[0]
         rows = []
         for node in folded:
             name = node.name or self.names[node.speaker == "assistant"]
             text = " ".join(node.text.split())
             short = text if len(text) <= _TEXT_CHARACTERS else text[: _TEXT_CHARACTERS - 1] + "…"
-            rows.append((f"message {node.id}", f"{name}: {short}"))
+            rows.append(_Memory(f"message {node.id}", f"{name}: {short}", frame, "said earlier"))
         return rows
 
 
-def recall_frame(language: str) -> str:
-    """How a memory is worded for the model."""
+def _frames(language: str) -> tuple[str, str]:
+    """How what was said, and what the role knows of itself, are worded for the model."""
     if language.startswith("zh"):
-        return "（你想起先前的话——{}）"
-    return "(You remember from earlier: {})"
+        return "（你想起先前的话——{}）", "（你记得自己的事——{}）"
+    return "(You remember from earlier: {})", "(You know of your own life: {})"

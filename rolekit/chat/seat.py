@@ -20,6 +20,7 @@ from rolekit.chat.tree import Node
 from rolekit.chat.turns import names_in
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend
+from rolekit.roles.facts import facts_file, notice_of, read_facts
 from rolekit.roles.role import Role
 
 
@@ -39,6 +40,8 @@ class Seat:
     """What the backend uses while this role speaks; None leaves the backend as it is."""
     kv_name: str
     """Names the KV that is this role's own."""
+    fact_notices: tuple[str, ...] = ()
+    """What is wrong with the file of its facts."""
 
     @property
     def state(self) -> ChatState:
@@ -47,8 +50,8 @@ class Seat:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should know of the role's lorebooks: a file that could not be read, say."""
-        return self.prompting.staging.notices
+        """What the user should know of the role's lorebooks and facts: a file that could not be read, say."""
+        return self.prompting.staging.notices + self.fact_notices
 
     @property
     def user(self) -> str:
@@ -86,6 +89,8 @@ def seats_of(
     roles = {player.slug: player.role for player in players}
     seats = []
     for player in players:
+        path = facts_file(player.slug)
+        facts = read_facts(path, (player.role.name, player.slug, *player.role.aliases))
         prompting = Prompting(
             store,
             branch,
@@ -95,6 +100,7 @@ def seats_of(
             memory=options.memory,
             seat=player.slug if room else "",
             room=room,
+            facts=facts.facts,
         )
         others = tuple(name for slug in roles if slug != player.slug for name in names_in(roles, slug))
         names = stop_names(player.role, prompting.staging.user, others)
@@ -108,6 +114,7 @@ def seats_of(
                 others,
                 player.adapters if room else None,
                 f"{branch.id}/{player.slug}" if room else branch.id,
+                notice_of(facts, path),
             )
         )
     return tuple(seats)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from rolekit.chat.recall import Fact, Recall, recall_frame
+from rolekit.chat.recall import Recall
 from rolekit.chat.state import ChatState, Persona, Summary
 from rolekit.chat.tree import ConversationInfo, Node
 from rolekit.chat.weaving import Loom, Reminder
 from rolekit.messages import Message
 from rolekit.roles.block import Setting, is_unnamed, opening_messages, other_greetings, scene_of
+from rolekit.roles.facts import Fact
 from rolekit.roles.lore.firing import LoreOptions
 from rolekit.roles.lore.shelf import Shelf, shelf_of
 from rolekit.roles.macros import Scene, expand
@@ -61,7 +62,7 @@ class Staging:
         self.notices = self._shelf.notices
         self.setting = self._setting(count_tokens, context_tokens)
         names = (self.user, role.name)
-        self._recall = Recall(names, recall_frame(role.language), facts) if memory else None
+        self._recall = Recall(names, role.language, facts) if memory else None
 
     def _setting(self, count_tokens: Callable[[str], int], context_tokens: int) -> Setting:
         group = ", ".join((one_line(self.role.name, 200), *self._others)) if self._others else ""

@@ -46,6 +46,21 @@ def list_roles(as_json: Json = False) -> None:
 
 
 @app.command()
+def facts(
+    role: Annotated[str, typer.Argument(help="Name, alias or file.")],
+    source: Annotated[
+        Path, typer.Argument(help="A .jsonl of facts or answers, or the folder of a synth run.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Give a role facts of its life, which come up in a chat when the talk turns to them."""
+    from rolekit.commands.roles_facts import take_facts
+    from rolekit.roles.library import RoleLibrary
+
+    take_facts(RoleLibrary().find(role), source, as_json=as_json)
+
+
+@app.command()
 def show(role: Annotated[str, typer.Argument(help="Name, alias or file.")], as_json: Json = False) -> None:
     """One role, like a page of a book."""
     from rolekit.roles.library import RoleLibrary

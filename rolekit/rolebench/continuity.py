@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rolekit.ranking import words_of
 from rolekit.rolebench.leaks import leaks_in
-from rolekit.rolebench.retrieval import tokens_of
 from rolekit.roles.role import Role
 
 TURNS = 20
@@ -119,7 +119,7 @@ def continuity_figures(
         count - 1
         for dialogue in dialogues
         for count in Counter(
-            " ".join(tokens_of(reply)) for reply in dialogue.replies if reply.strip()
+            " ".join(words_of(reply)) for reply in dialogue.replies if reply.strip()
         ).values()
     )
     return ContinuityFigures(
@@ -195,7 +195,7 @@ def _has_catchphrase(reply: str, catchphrases: Sequence[str]) -> bool:
 
 
 def _grams(text: str) -> list[tuple[str, ...]]:
-    words = tokens_of(text)
+    words = words_of(text)
     return [tuple(words[place : place + _GRAM]) for place in range(len(words) - _GRAM + 1)]
 
 

@@ -6,15 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import regex  # type: ignore[import-untyped, unused-ignore]
-
+from rolekit.ranking import Bm25
 from rolekit.rolebench.records import Record
 from rolekit.roles.names import fold
 from rolekit.roles.role import Role
 
 MOST_PAIRS = 5
 """The paper's top-5."""
-_TOKEN = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\W_\p{Han}\p{Hiragana}\p{Katakana}]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +57,10 @@ class Pairs:
 class _Index:
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs
-        self._bm25 = None
-        tokens = [tokens_of(f"{pair.user} {pair.reply}") for pair in pairs]
-        if any(tokens):
-            import bm25s
-
-            self._bm25 = bm25s.BM25()
-            self._bm25.index(tokens, show_progress=False)
+        self._bm25 = Bm25([f"{pair.user} {pair.reply}" for pair in pairs])
 
     def nearest(self, question: str, most: int) -> tuple[Pair, ...]:
-        count = min(most, len(self._pairs))
-        words = [
-            word for word in tokens_of(question) if self._bm25 is not None and word in self._bm25.vocab_dict
-        ]
-        if not words or self._bm25 is None:
-            return tuple(reversed(self._pairs[:count]))
-        scores = self._bm25.get_scores(words)
-        # Equal scores keep the order of the pairs, so that a run can be repeated anywhere.
-        ranked = sorted(range(len(self._pairs)), key=lambda index: (-float(scores[index]), index))
-        return tuple(self._pairs[index] for index in reversed(ranked[:count]))
-
-
-def tokens_of(text: str) -> list[str]:
-    """The words of text in lower case; every Han or kana character is a word."""
-    return list(_TOKEN.findall(text.lower()))
+        """The best pairs, the best last; where too few share a word with the question, the first others fill up."""
+        ranked = [index for index, _ in self._bm25.rank(question)]
+        others = [index for index in range(len(self._pairs)) if index not in set(ranked)]
+        return tuple(self._pairs[index] for index in reversed([*ranked, *others][:most]))

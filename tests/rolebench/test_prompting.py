@@ -7,11 +7,12 @@ import json
 import pytest
 
 from rolekit.errors import RolekitError
+from rolekit.ranking import words_of
 from rolekit.rolebench.casting import Casting, read_descriptions, wanted_roles
 from rolekit.rolebench.planning import Wishes, plan
 from rolekit.rolebench.prompting import CUSTOMISES, PROMPTINGS, messages_for, needs_pairs
 from rolekit.rolebench.records import Record
-from rolekit.rolebench.retrieval import Pair, Pairs, tokens_of
+from rolekit.rolebench.retrieval import Pair, Pairs
 from rolekit.roles.library import RoleLibrary
 from rolekit.roles.role import Role
 
@@ -91,7 +92,7 @@ def test_the_nearest_pairs_stand_last():
 
 
 def test_chinese_words_are_characters():
-    assert tokens_of("俺老孙, Hello-World 42!") == ["俺", "老", "孙", "hello", "world", "42"]
+    assert words_of("俺老孙, Hello-World 42!") == ["俺", "老", "孙", "hello", "world", "42"]
     rows = [Record("孙悟空", text, (text,), "general", language="zh") for text in ("金箍棒有多重", "你怕谁")]
     assert (
         Pairs(rows, ()).nearest("孙悟空", Role(name="x", description="x"), "你的棒重吗")[-1].user
