@@ -12,14 +12,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rolekit.ranking import words_of
-from rolekit.rolebench.leaks import leaks_in
+from rolekit.rolebench.leaks import Leak, leaks_in
 from rolekit.roles.language import guess_language
 from rolekit.roles.role import Role
 from rolekit.text import sanitize
 
 _MOST_WORDS = 100
 """The paper takes general instructions of at most 100 English words, or 100 Chinese characters."""
-_LEAKS = {"ai_identity": "ai-identity", "role_identity": "role-identity", "rejection": "rejection"}
+_MACHINE = re.compile(
+    r"\b(?:AI|artificial intelligence|computer|robot|android|automaton|chat ?bot)\b|人工智能|机器人|电脑",
+    re.IGNORECASE,
+)
+_LEAKS: dict[Leak, str] = {
+    "ai_identity": "ai-identity",
+    "role_identity": "role-identity",
+    "rejection": "rejection",
+}
 _GAPS = re.compile(
     r"\[(?:your|insert|name|character|date|place|location|user|some|any|x+)\b[^\]\n]{0,40}\]|\{\{[^}\n]{0,40}\}\}"
     r"|<(?:name|user|insert|your)\b[^>\n]{0,40}>|_{4,}|（此处[^）\n]{0,40}）|【(?:此处|填写|姓名|人名)[^】\n]{0,40}】"
@@ -30,6 +38,7 @@ _POINTING = re.compile(
     r"\b(?:in|from|of|to|by|per|based on) (?:this|the (?:above|given|provided|following)) "
     r"(?:text|passage|scene|script|excerpt|segment|story|paragraph|dialogue|description|profile|chapter|conversation)\b"
     r"|\b(?:the|this) (?:passage|excerpt|segment|screenplay|text above|given text)\b"
+    r"(?! (?:of|to|through|across|from|between|into|over)\b)"
     r"|\b(?:mentioned|described|shown|given|quoted) (?:above|here|below|in the (?:text|script|profile|description))\b"
     r"|文中|上文|下文|原文中|本文|片段|剧本|这段(?:话|文字|对话|描述|内容|剧情)|这一幕|根据(?:描述|文本|资料|设定|人物)|该角色|该人物|设定中"
     r"|\b(?:dans|selon) (?:ce|cet|le) (?:texte|passage|extrait|scénario)\b|\b(?:im|in diesem|laut dem) (?:Text|Abschnitt|Drehbuch)\b"
@@ -89,8 +98,10 @@ def question_fault(question: str) -> Fault | None:
     return None
 
 
-def answer_fault(answer: str, finish_reason: str = "stop", *, may_refuse: bool = False) -> Fault | None:
-    """Which of the four rules an answer breaks; may_refuse leaves the last one out of them."""
+def answer_fault(
+    answer: str, finish_reason: str = "stop", allowed: frozenset[str] = frozenset()
+) -> Fault | None:
+    """Which of the four rules an answer breaks; allowed: reasons that do not count (see allowed_for)."""
     if finish_reason == "content_filter":
         return Fault("content-filter")
     if not words_of(answer):
@@ -101,18 +112,25 @@ def answer_fault(answer: str, finish_reason: str = "stop", *, may_refuse: bool =
         return Fault("incomplete-answer", found[0])
     if circle := circle_in(answer):
         return Fault("repeats", circle)
-    leaks = leaks_in(answer)
-    for kind, reason in _LEAKS.items():
-        for leak, phrase in leaks.items():
-            if leak == kind and not (may_refuse and leak == "rejection"):
-                return Fault(reason, phrase)
+    for leak, phrase in leaks_in(answer).items():
+        if _LEAKS[leak] not in allowed:
+            return Fault(_LEAKS[leak], phrase)
     return None
 
 
+def allowed_for(role: Role) -> frozenset[str]:
+    """Rules that do not hold for this role: a machine may say that it is one."""
+    return frozenset({"ai-identity"}) if _MACHINE.search(role.description) else frozenset()
+
+
 def circle_in(text: str) -> str:
-    """Words that a text says over and over, as small models do; empty where it goes on."""
+    """Words that a text says over and over, as small models do; empty where it goes on.
+
+    A run of four words more than three times, or of twelve words twice; Chinese and Japanese characters count half.
+    """
     words = words_of(text)
-    for length, most in ((4, 3), (8, 1)):
+    scale = 2 if sum(len(word) for word in words) < 2 * len(words) else 1
+    for length, most in ((4 * scale, 3), (12 * scale, 1)):
         runs = Counter(tuple(words[place : place + length]) for place in range(len(words) - length + 1))
         for run, times in runs.items():
             if times > most and len(set(run)) > 1:
@@ -124,6 +142,8 @@ def language_fault(role: Role, text: str) -> Fault | None:
     """Whether the letters are those of another language; languages that share an alphabet cannot be told apart."""
     own = role.language.split("-")[0].lower()
     family = next((head for head, members in _ALIKE.items() if own in members), own)
+    if not any(letter.isalpha() for letter in text):
+        return None
     script = guess_language(text, default="")
     written_so = guess_language(_SAMPLES.get(family, ""), default="")
     return None if script == written_so else Fault("wrong-language", script or "Latin letters")

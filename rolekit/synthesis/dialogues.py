@@ -18,7 +18,7 @@ from rolekit.messages import Message
 from rolekit.roles.block import opening_messages
 from rolekit.roles.role import Role
 from rolekit.synthesis import prompts
-from rolekit.synthesis.cleaning import Fault, answer_fault, language_fault, tidied
+from rolekit.synthesis.cleaning import Fault, allowed_for, answer_fault, language_fault, tidied
 from rolekit.synthesis.reading import Question, Unread
 from rolekit.synthesis.recipe import Dialogues
 from rolekit.synthesis.rows import Candidate, row_id
@@ -105,7 +105,7 @@ def _take(role: Role, talk: Talk, value: Answer | Unread) -> None:
         return
     theirs = len(talk.turns) % 2
     text = tidied(value.text, (role.name, *role.aliases) if theirs else ("You", "User", "用户", "你"))
-    fault = answer_fault(text, value.finish_reason) or language_fault(role, text)
+    fault = answer_fault(text, value.finish_reason, allowed_for(role)) or language_fault(role, text)
     if fault is None:
         earlier = talk.turns[theirs::2]
         twin = process.extractOne(text, earlier, scorer=fuzz.ratio, score_cutoff=_SAME)

@@ -18,7 +18,7 @@ from rolekit.rolebench.casting import Cast
 from rolekit.rolebench.prompting import messages_for, needs_pairs
 from rolekit.rolebench.sources import Instruction, read_instructions
 from rolekit.roles.role import Role
-from rolekit.synthesis.cleaning import answer_fault, tidied
+from rolekit.synthesis.cleaning import allowed_for, answer_fault, tidied
 from rolekit.synthesis.duplicates import Asked
 from rolekit.synthesis.reading import Question, Unread
 from rolekit.synthesis.recipe import RoleGpt
@@ -108,13 +108,13 @@ def _row(role: Role, task: RoleGpt, one: Instruction, answers: list[Answer | Unr
     """The instruction's row; the baseline is the last answer."""
     kept: list[str] = []
     dropped: list[tuple[str, str]] = []
-    baseline = ""
+    baseline, allowed = "", allowed_for(role)
     for place, answer in enumerate(answers):
         if isinstance(answer, Unread):
             dropped.append((answer.text, answer.reason))
             continue
         text = tidied(answer.text, (role.name, *role.aliases))
-        fault = answer_fault(text, answer.finish_reason)
+        fault = answer_fault(text, answer.finish_reason, allowed)
         if fault is not None:
             dropped.append((text, fault.reason))
         elif task.baseline and place == len(answers) - 1:

@@ -12,7 +12,14 @@ from rolekit.endpoints.calls import Answer
 from rolekit.rolebench.abstention import complies, knows
 from rolekit.rolebench.json_answers import find_object
 from rolekit.roles.role import Role
-from rolekit.synthesis.cleaning import Fault, answer_fault, language_fault, question_fault, tidied
+from rolekit.synthesis.cleaning import (
+    Fault,
+    allowed_for,
+    answer_fault,
+    language_fault,
+    question_fault,
+    tidied,
+)
 from rolekit.synthesis.duplicates import Asked
 from rolekit.synthesis.grounding import SUPPORTED, profile_texts, support
 from rolekit.synthesis.rows import Candidate, Step, row_id
@@ -21,6 +28,9 @@ from rolekit.text import sanitize
 
 _RULED = {"en", "zh"}
 """Languages in which an answer that the rules do not recognise as not knowing, or not willing, is neither."""
+_NONE: frozenset[str] = frozenset()
+_TOLD: dict[Step, frozenset[str]] = {"not-knowing": frozenset({"rejection"})}
+"""Who does not know may well say that it cannot tell."""
 _CHARACTERS = {"question": 240, "quote": 240, "rationale": 200, "answer": 600}
 ITEM_TOKENS = 260
 """Room for one triplet; usual ones take half."""
@@ -103,7 +113,7 @@ class Judge:
         self._role = role
         self._names = (role.name, *role.aliases)
         self._asked = Asked(self._names, (row.question for row in kept if row.verdict != "rejected"))
-        self._profile = profile_texts(role)
+        self._profile, self._allowed = profile_texts(role), allowed_for(role)
 
     def row(
         self, step: Step, item: Item, key: str, *, segment: Segment | None = None, source: str = ""
@@ -133,7 +143,9 @@ class Judge:
             return Fault("duplicate", twin)
         return (
             question_fault(row.question)
-            or answer_fault(answer, "length" if full(answer) else "stop", may_refuse=step == "not-knowing")
+            or answer_fault(
+                answer, "length" if full(answer) else "stop", self._allowed | _TOLD.get(step, _NONE)
+            )
             or language_fault(self._role, f"{row.question} {answer}")
         )
 

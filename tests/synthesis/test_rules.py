@@ -12,7 +12,7 @@ import rolekit.rolebench
 import rolekit.synthesis
 from rolekit.engine.schema_grammar import gbnf_of
 from rolekit.roles.role import Role
-from rolekit.synthesis.cleaning import answer_fault, language_fault, question_fault, tidied
+from rolekit.synthesis.cleaning import allowed_for, answer_fault, language_fault, question_fault, tidied
 from rolekit.synthesis.duplicates import Asked
 from rolekit.synthesis.exporting import split_of
 from rolekit.synthesis.grounding import quote_share, support
@@ -55,6 +55,7 @@ def test_duplicates(one, other, same):
         ("文中你为什么离开？", "文中"),
         ("他后来怎么样了？", "他"),
         ("Who is [name] to you?", "[name]"),
+        ("How did you fight for the passage of the Thirteenth Amendment?", ""),
         ("word " * 120, "longer"),
     ],
 )
@@ -79,11 +80,25 @@ def test_questions_must_stand_alone(question, fault):
         ("As a fictional character I have no mother.", "stop", "role-identity"),
         ("I'm sorry, but I can't help with that.", "stop", "rejection"),
         ("Nothing", "content_filter", "content-filter"),
+        (
+            "He has the boat and has the boat and has the boat and has the boat and has the boat.",
+            "stop",
+            "repeats",
+        ),
+        ("我老孙可帮不上忙。我是齐天大圣，打妖怪找我就行，别的我老孙可帮不上忙。", "stop", ""),
     ],
 )
 def test_answers(answer, finish, reason):
     found = answer_fault(answer, finish)
     assert (found.reason if found else "") == reason
+
+
+def test_a_machine_may_say_that_it_is_one():
+    hal = Role(name="HAL 9000", description="You are HAL 9000, the computer of a spaceship.")
+    assert answer_fault("As an AI, I do not sleep.", allowed=allowed_for(hal)) is None
+    assert answer_fault(
+        "As an AI, I do not sleep.", allowed=allowed_for(hal.model_copy(update={"description": "x"}))
+    )
 
 
 def test_answers_are_kept_without_headings_and_quotation_marks():
