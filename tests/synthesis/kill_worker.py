@@ -9,18 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-import httpx
-
 from rolekit.roles.toml import load_role
-from rolekit.synthesis import context
 from rolekit.synthesis.generator import open_generator
 from rolekit.synthesis.recipe import ContextInstruct, Recipe
 from rolekit.synthesis.running import run
-
-assert httpx
-assert context
 
 
 async def live(recipe: Recipe, ref: str, concurrency: int) -> bool:
@@ -34,6 +30,12 @@ def main() -> None:
     role_file, ref, candidates, concurrency = sys.argv[1:]
     role = load_role(Path(role_file))
     task = ContextInstruct(int(candidates), per_call=1, not_knowing=0, refusal=0)
+    with (
+        tempfile.TemporaryDirectory() as place
+    ):  # a first life in this process imports what all the others need
+        first = replace(task, candidates=1)
+        asyncio.run(live(Recipe(Path(place), role, first), ref, int(concurrency)))
+    print("ready", flush=True)
     for line in sys.stdin:
         pid = os.fork()
         if not pid:

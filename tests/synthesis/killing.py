@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ def killed_often(
     words = [sys.executable, str(WORKER), str(role_file), api.ref, str(candidates), str(CONCURRENCY)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
         try:
+            assert worker.stdout.readline() == "ready\n"
             while books.kills < kills:
                 folder = place / f"run-{len(books.runs)}"
                 books.runs.append(folder)
@@ -68,8 +69,9 @@ def _one_run(
         worker.stdin.flush()
         pid = int(worker.stdout.readline())
         if books.kills < kills:
-            time.sleep(moments.uniform(0.0, longest))
-            os.kill(pid, signal.SIGKILL)
+            _wait(api, pid, moments, longest)
+            with suppress(ProcessLookupError):  # it had come to its end
+                os.kill(pid, signal.SIGKILL)
         status = int(worker.stdout.readline().split()[1])
         finished = status == 0
         assert finished or os.WIFSIGNALED(status), "the run itself failed"
@@ -86,6 +88,29 @@ def _one_run(
     books.paid_twice += sum(place + begin >= answered[key] for place, key in enumerate(sends))
     books.sent += len(sends)
     books.different += len(set(sends))
+
+
+def _wait(api: Any, pid: int, moments: random.Random, longest: float) -> None:
+    """A random moment of the life that has just begun: while it starts, or while some request or other is under way.
+
+    Counted in requests, so that it means the same on a slow machine; a life that has nothing left to send ends alone.
+    """
+    if moments.random() < 0.15:
+        time.sleep(moments.uniform(0.0, longest))
+        return
+    wanted = len(api.seen) + moments.randint(1, 9)
+    deadline = time.monotonic() + 5.0
+    while len(api.seen) < wanted and time.monotonic() < deadline and _lives(pid):
+        time.sleep(0.001)
+    time.sleep(moments.uniform(0.0, 2 * api.seconds))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _answered(folder: Path) -> set[str]:

@@ -207,6 +207,24 @@ def test_the_commands(api, author, role_file, run_folder, instructions):
     assert invoke("export", run_folder, "--json").exit_code == 0
 
 
+def test_the_key_is_nowhere(api, api_module, author, role_file, run_folder, monkeypatch, caplog):
+    key = "sk-test-0123456789abcdef"
+    monkeypatch.setenv("ROLEKIT_API_KEY", key)
+    api.play([api_module.error(500, f"Cannot serve {key}."), api_module.Step("cut")])
+    common = ("--role", role_file, "--out", run_folder, "--model", api.ref)
+    made = invoke("dialogues", *common, "--dialogues", 1, "--turns", 4)
+    assert made.exit_code == 0, made.output
+    assert api.seen[0].headers["authorization"] == f"Bearer {key}"
+    api.play([api_module.error(401, f"Wrong key {key}.")] * 8)
+    refused = invoke("dialogues", *common, "--dialogues", 2, "--turns", 4)
+    assert "rejected the key" in str(refused.exception)
+    texts = [made.output, refused.output, str(refused.exception), caplog.text]
+    files = [path.read_bytes() for path in run_folder.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert not [text for text in texts if key in text]
+    assert not [content for content in files if key.encode() in content]
+
+
 def test_an_unknown_price_with_a_cap_is_refused(role_file, run_folder):
     ref = "openai:nobody-knows@https://example.org/v1"
     result = invoke("dialogues", "--role", role_file, "--out", run_folder, "--model", ref, "--max-usd", "1")

@@ -12,16 +12,17 @@ from rolekit.synthesis.generator import open_generator
 from rolekit.synthesis.recipe import ContextInstruct, Recipe
 from rolekit.synthesis.running import run
 
-KILLS, CANDIDATES = 100, 150
+KILLS, CANDIDATES = 100, 300
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL and fork")
 def test_kill_9_at_a_hundred_moments(api, author, author_module, killing_module, tmp_path):
     role_file = tmp_path / "mira.toml"
     role_file.write_text(to_toml(author_module.MIRA))
-    api.seconds = 0.02
+    api.seconds = 0.01
     books = killing_module.killed_often(api, role_file, tmp_path, KILLS, CANDIDATES, longest_seconds=0.15)
     assert books.kills == KILLS
+    assert books.again > 0  # some kills did hit requests under way
     assert books.lost == 0
     assert books.paid_twice == 0
     assert books.most_again <= killing_module.CONCURRENCY
