@@ -32,6 +32,9 @@ from rolekit.train.sources import read_source
 def whole_run(tmp_path_factory, api_module, author_module):
     """A run of all three steps."""
     server = api_module.ApiServer(respond=author_module.Author())
+    server.respond.faults = {
+        number: {"question": "Do you lend your boat to anybody who asks?"} for number in (2, 13)
+    }
     server.start()
     folder = tmp_path_factory.mktemp("whole") / "run"
     folder.mkdir()
