@@ -8,7 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from rolekit.endpoints.address import is_endpoint, parse_endpoint
 from rolekit.endpoints.journal import Journal, Spending
+from rolekit.endpoints.prices import price_of
 from rolekit.roles.role import Role
 from rolekit.synthesis.audit import Decisions, after, agreement
 from rolekit.synthesis.generator import JOURNAL
@@ -39,7 +41,7 @@ def card_text(
         ),
         _section("Audit", _audit(rows, decisions)),
         _section("How it was made", _recipes(recipes)),
-        _section("What it cost", _cost(run)),
+        _section("What it cost", _cost(run, recipes)),
         _section("Grounding", _grounding(rows)),
         _section("Sources and licence", _licence(role, recipes)),
     ]
@@ -111,24 +113,34 @@ def _recipes(recipes: Mapping[str, Mapping[str, Any]]) -> str:
     return _table(("", *recipes), lines)
 
 
-def _cost(run: Path) -> str:
+def _cost(run: Path, recipes: Mapping[str, Mapping[str, Any]]) -> str:
     path = run / JOURNAL
     if not path.is_file():
         return "No journal is left."
     with Journal(path) as journal:
         spent = journal.spending()
-    return _table(("", "value"), list(_spending(spent).items()))
+    models = {str(recipe.get("model", "")) for recipe in recipes.values()}
+    priced = all(_price_is_known(model) for model in models)
+    return _table(("", "value"), list(_spending(spent, priced).items()))
 
 
-def _spending(spent: Spending) -> dict[str, object]:
+def _price_is_known(model: str) -> bool:
+    """Whether what a recipe's model costs is written down; one in this process costs nothing."""
+    if "@local:" in model or not is_endpoint(model):
+        return True
+    return price_of(parse_endpoint(model)) is not None
+
+
+def _spending(spent: Spending, priced: bool) -> dict[str, object]:
+    unknown = "not known: the model has no price in the table"
     return {
         "requests": spent.requests,
         "sent, repetitions included": spent.sent,
         "answered": spent.answered,
         "prompt tokens": spent.prompt_tokens,
         "answer tokens": spent.completion_tokens,
-        "paid, US dollars": f"{spent.usd:.4f}",
-        "at most lost on the way, US dollars": f"{spent.lost_usd:.4f}",
+        "paid, US dollars": f"{spent.usd:.4f}" if priced else unknown,
+        "at most lost on the way, US dollars": f"{spent.lost_usd:.4f}" if priced else unknown,
     }
 
 

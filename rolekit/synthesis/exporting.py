@@ -122,9 +122,13 @@ def _chat(rows: Iterable[Candidate], role: Role, test_share: float) -> dict[str,
                 {"role": "assistant" if place % 2 else "user", "content": text}
                 for place, text in enumerate(turns)
             ]
-            files.setdefault(name, []).append(
-                {"messages": [system, *messages], "role": row.role, "kind": _KINDS[row.step], "id": row.id}
-            )
+            line: dict[str, Any] = {
+                "messages": [system, *messages],
+                "role": row.role,
+                "kind": _KINDS[row.step],
+            }
+            grounds = {"id": row.id, "segment": row.segment, "quote": row.quote}
+            files.setdefault(name, []).append(line | {key: text for key, text in grounds.items() if text})
     return files
 
 

@@ -86,7 +86,7 @@ def _meaning(answer: Answer | Refused, question: Question[T]) -> T | Unread | No
     if isinstance(answer, Refused):
         # A server that failed may do better next time; one that said no will say so again.
         failed = isinstance(answer.__cause__, Transient)
-        return Unread("" if failed else "content-filter", answer.what_happened)
+        return Unread("" if failed else "refused", answer.what_happened)
     if answer.finish_reason == "content_filter":
         return Unread("content-filter", answer.text)
     return question.read(answer)

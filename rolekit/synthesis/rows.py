@@ -43,6 +43,7 @@ REASONS: dict[str, str] = {
     "wrong-language": "The text is not in the role's language.",
     "answers-anyway": "The role should not know this, or not do this, and answers all the same.",
     "repeats": "The words go in circles.",
+    "refused": "The model, or its provider, will not answer this request.",
     "content-filter": "The provider's filter cut the answer off.",
     "model-check": "The model that looked over the rows turned it down.",
     "audit": "A person turned it down.",

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from rolekit.cli import app
+from rolekit.endpoints.journal import Journal
 from rolekit.endpoints.prices import price_file
 from rolekit.errors import RolekitError
 from rolekit.rolebench.records import read_records
@@ -100,6 +107,9 @@ def test_training_reads_an_export(a_run):
     assert max(len(dialogue.turns) for dialogue in chat.dialogues) >= 8
     assert {dialogue.role for dialogue in chat.dialogues} == {"Mira Holt"}
     assert all(dialogue.system.startswith("You are Mira Holt") for dialogue in chat.dialogues)
+    based = [line for line in map(json.loads, made.chat_file.read_text().splitlines()) if "segment" in line]
+    assert based
+    assert all(line["quote"] and line["segment"].startswith("story-") for line in based)
     layout = read_source(Source(path=str(made.folder / "rolebench-eng")), "all")
     assert not layout.faults
     assert (
@@ -152,6 +162,13 @@ def test_the_card_says_who_with_what_and_for_how_much(a_run):
         "its file does not say where it comes from", "provider's terms",
     ):  # fmt: skip
         assert text in card
+
+
+def test_a_card_never_calls_an_unknown_price_nothing(a_run):
+    recipe = a_run / "recipe.json"
+    recipe.write_text(re.sub(r"http://127\.0\.0\.1:\d+", "https://example.org", recipe.read_text()))
+    export(a_run)
+    assert "| paid, US dollars | not known" in (a_run / "export" / "data_card.md").read_text()
 
 
 def test_a_run_without_an_accepted_row_is_not_exported(tmp_path):
@@ -253,3 +270,40 @@ def test_the_estimate_is_near_what_it_takes(api, author, author_module, run_fold
         assert about.requests == requests
         assert usd < about.high_usd
         assert 0 < about.low_usd < about.high_usd
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
+def test_ctrl_c_waits_for_what_is_under_way(api, author, role_file, run_folder):
+    api.seconds = 0.1
+    words = [
+        "context-instruct",
+        "--candidates",
+        "60",
+        "--per-call",
+        "2",
+        "--not-knowing",
+        "0",
+        "--refusal",
+        "0",
+    ]
+    words += ["--role", str(role_file), "--out", str(run_folder), "--model", api.ref, "--concurrency", "3"]
+    command = [sys.executable, "-m", "rolekit", "synth", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        deadline = time.monotonic() + 60
+        while len(api.seen) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        program.send_signal(signal.SIGINT)
+        out, said = program.communicate(timeout=60)
+    assert program.returncode == 130, said
+    assert "waiting for what is under way" in said
+    assert "The same command goes on" in said
+    sent = len(api.seen)
+    assert 4 <= sent < 30
+    with Journal(run_folder / "journal.db") as journal:
+        spent = journal.spending()
+        assert (spent.answered, spent.lost_usd, journal.failures()) == (sent, 0.0, {})
+    assert f"candidates {2 * sent}" in out
+    api.seconds = 0.0
+    assert invoke(*words).exit_code == 0
+    assert len(api.seen) == 30
+    assert max(author.written.values()) == 1

@@ -223,15 +223,13 @@ async def test_caps_are_hard_and_the_run_goes_on_after(api, author, mira, run_fo
     assert len(api.seen) == 10
 
 
-async def test_a_call_that_got_no_answer_is_asked_again_next_time(
-    api, author, api_module, mira, run_folder, instructions
-):
+async def test_a_refused_request_says_so(api, author, api_module, mira, run_folder, instructions):
     recipe = Recipe(run_folder, mira, RoleGpt(instructions=str(instructions), references=1, baseline=False))
     api.play([api_module.error(400, "Filtered.", code="content_filter")])
     await made(recipe, api.ref, concurrency=1)
     rows = read_rows(run_folder)
-    assert Counter(row.reason for row in rows) == {"": 3, "content-filter": 1}
-    assert rows[0].dropped
+    assert Counter(row.reason for row in rows) == {"": 3, "refused": 1}
+    assert rows[0].dropped == (("127.0.0.1 refused the request (400 Bad Request: Filtered).", "refused"),)
 
 
 def changed(role, **values):
