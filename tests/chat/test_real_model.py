@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from rolekit.chat.casting import Player
 from rolekit.chat.events import Finished
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
 from rolekit.chat.store import Store
 from rolekit.engine.backend import open_local
+from rolekit.roles.role import Role
 
 FEW = 24
 """A short message with its scaffolding has fewer tokens than this, the role block has more."""
@@ -48,3 +50,18 @@ async def test_only_what_is_new_is_evaluated_and_a_restart_changes_nothing(start
         third = await stats_of(later.say("Go on"))
         assert third.evaluated_tokens < FEW
         await backend.close()
+
+
+@pytest.mark.model
+async def test_in_a_room_every_role_keeps_its_own_kv(starter_path, store, role):
+    watson = Role(name="John Watson", description="You are a doctor, home from the war. " * 4, greeting="Hm.")
+    players = [Player(role, "ada"), Player(watson, "watson")]
+    backend = open_local(starter_path, context_tokens=1024, threads=1, kv_cache_mib=64)
+    options = ChatOptions(user="Ann", seed=1, max_tokens=8, guard=False)
+    session = Session.start_room(store, backend, players, options=options, turns="round-robin")
+    read: list[int] = []
+    for text in ("Who are you?", "What is it?", "And now?", "Is it late?", "Go on."):
+        read.append((await stats_of(session.say(text))).evaluated_tokens)
+    # Two lines of the user and one of the other role, of eight tokens at most, with their scaffolding.
+    assert max(read[2:]) < 3 * FEW < min(read[:2])
+    await backend.close()

@@ -12,12 +12,18 @@ import numpy
 import numpy.typing
 import pytest
 
+from rolekit.chat.casting import Player
+from rolekit.chat.events import Finished
+from rolekit.chat.options import ChatOptions
+from rolekit.chat.session import Session
+from rolekit.chat.store import Store
 from rolekit.engine.adapters import Adapters, identity_of
 from rolekit.engine.backend import LocalBackend, open_local
 from rolekit.engine.context import Context
 from rolekit.engine.model import Model
 from rolekit.errors import RolekitError
 from rolekit.messages import Message, Reply, Request, Sampling
+from rolekit.roles.role import Role
 
 pytestmark = pytest.mark.model
 gguf = pytest.importorskip("gguf")
@@ -247,4 +253,25 @@ async def test_switching_is_fast_and_a_bad_set_changes_nothing(starter_path: Pat
     assert again.stats.evaluated_tokens == 1  # switched away and back without evaluating: the KV is still A's
     backend.set_adapters([])
     assert (await reply(backend)).stats.reused_tokens == 0
+    await backend.close()
+
+
+async def test_in_a_room_each_role_speaks_with_its_own_adapter_and_kv(make: Make, starter_path: Path) -> None:
+    mine = ((make("ada"), 1.0),)
+    roles = {
+        name: Role(name=name, description=f"You are {name}, of few words. " * 5) for name in ("Ada", "Bo")
+    }
+    players = [Player(roles["Ada"], "ada", adapters=mine), Player(roles["Bo"], "bo")]
+    backend = open_local(starter_path, context_tokens=512, threads=1, kv_cache_mib=64)
+    options = ChatOptions(seed=1, max_tokens=6, guard=False)
+    spoke, read = [], []
+    with Store() as store:
+        session = Session.start_room(store, backend, players, options=options, turns="round-robin")
+        for _ in range(4):
+            async for event in session.say("Well?"):
+                if isinstance(event, Finished):
+                    spoke.append((session.slug, backend.adapters))
+                    read.append(event.reply.stats.evaluated_tokens)
+    assert spoke == [("ada", mine), ("bo", ()), ("ada", mine), ("bo", ())]
+    assert max(read[2:]) < min(read[:2]) / 2
     await backend.close()
