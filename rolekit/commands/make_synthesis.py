@@ -23,10 +23,10 @@ from rolekit.text import one_line
 
 if TYPE_CHECKING:
     from rolekit.roles.role import Role
+    from rolekit.synthesis.desk import Show
     from rolekit.synthesis.funnel import Funnel, Outcome
     from rolekit.synthesis.generator import Generator
     from rolekit.synthesis.recipe import Recipe, Task
-    from rolekit.synthesis.running import Show
 
 FOLDER = "synthesis"
 KEEPS = ("journal.db", "journal.db-wal", "journal.db-shm", "decisions.jsonl")

@@ -11,9 +11,9 @@ from typing import Any
 from rolekit.endpoints.calls import Answer
 from rolekit.rolebench.json_answers import find_object
 from rolekit.synthesis import prompts
+from rolekit.synthesis.desk import Desk
 from rolekit.synthesis.reading import Question, Unread
 from rolekit.synthesis.rows import Candidate
-from rolekit.synthesis.running import Desk
 from rolekit.text import one_line
 
 ROWS_EACH = 6

@@ -21,10 +21,10 @@ from rolekit.endpoints.calls import Answer, Call
 from rolekit.rolebench.json_answers import find_object
 from rolekit.synthesis import prompts
 from rolekit.synthesis.checking import checked
+from rolekit.synthesis.desk import Desk
 from rolekit.synthesis.reading import Question, Unread
 from rolekit.synthesis.recipe import ContextInstruct
 from rolekit.synthesis.rows import Candidate, Step, row_id
-from rolekit.synthesis.running import Desk
 from rolekit.synthesis.segments import Segment
 from rolekit.synthesis.triplets import (
     AGNOSTIC,

@@ -19,10 +19,10 @@ from rolekit.roles.block import opening_messages
 from rolekit.roles.role import Role
 from rolekit.synthesis import prompts
 from rolekit.synthesis.cleaning import Fault, allowed_for, answer_fault, language_fault, tidied
+from rolekit.synthesis.desk import Desk, plain
 from rolekit.synthesis.reading import Question, Unread
 from rolekit.synthesis.recipe import Dialogues
 from rolekit.synthesis.rows import Candidate, row_id
-from rolekit.synthesis.running import Desk, plain
 
 _SAME = 92.0
 """Per cent of likeness from which an utterance repeats an earlier one of the same speaker."""

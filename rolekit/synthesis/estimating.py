@@ -18,11 +18,11 @@ from rolekit.synthesis.context import (
     triplet_sources,
     unknown_sources,
 )
+from rolekit.synthesis.desk import Desk
 from rolekit.synthesis.dialogues import begun, role_messages
 from rolekit.synthesis.generator import Generator
 from rolekit.synthesis.recipe import ContextInstruct, Dialogues, Recipe, RoleGpt
 from rolekit.synthesis.rolegpt import instructions_for, rolegpt_calls
-from rolekit.synthesis.running import Desk
 
 _REPAIRED = 0.1
 """The share of answers that are asked for again, at most; good models need one in a hundred."""

@@ -19,11 +19,11 @@ from rolekit.rolebench.prompting import messages_for, needs_pairs
 from rolekit.rolebench.sources import Instruction, read_instructions
 from rolekit.roles.role import Role
 from rolekit.synthesis.cleaning import allowed_for, answer_fault, tidied
+from rolekit.synthesis.desk import Desk, plain
 from rolekit.synthesis.duplicates import Asked
 from rolekit.synthesis.reading import Question, Unread
 from rolekit.synthesis.recipe import RoleGpt
 from rolekit.synthesis.rows import Candidate, row_id
-from rolekit.synthesis.running import Desk, plain
 from rolekit.synthesis.shown import pairs_of
 
 _MOST_WORDS = 100

@@ -10,10 +10,11 @@ import pytest
 from rolekit.endpoints.calls import Answer
 from rolekit.endpoints.failures import Refused, Stopped
 from rolekit.messages import Message
+from rolekit.synthesis.desk import Desk
 from rolekit.synthesis.generator import open_generator
 from rolekit.synthesis.recipe import ContextInstruct, Recipe, RoleGpt
 from rolekit.synthesis.rows import read_rows
-from rolekit.synthesis.running import Desk, run
+from rolekit.synthesis.running import run
 from rolekit.synthesis.triplets import BASED, schema_of
 
 pytestmark = pytest.mark.model
