@@ -18,7 +18,6 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 from rolekit.endpoints.calls import Answer, Call
-from rolekit.rolebench.json_answers import find_object
 from rolekit.synthesis import prompts
 from rolekit.synthesis.checking import checked
 from rolekit.synthesis.desk import Desk
@@ -196,13 +195,7 @@ async def _refusals(desk: Desk, task: ContextInstruct, judge: Judge) -> AsyncGen
 
 def _read_one(answer: Answer) -> Item | None:
     items = read_items(answer)
-    if items is not None:
-        return items.items[0]
-    found = find_object(answer.text) or {}
-    question, reply = found.get("question"), found.get("answer")
-    if not isinstance(reply, str) or not reply.strip():
-        return None
-    return Item(sanitize(question).strip() if isinstance(question, str) else "", sanitize(reply).strip())
+    return items.items[0] if items and items.items[0].answer else None
 
 
 def _shuffled(desk: Desk, number: int, sources: Sequence[Source]) -> list[Source]:

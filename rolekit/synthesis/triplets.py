@@ -87,23 +87,53 @@ PLAIN = ("question", "answer")
 
 
 def read_items(answer: Answer) -> Items | None:
-    """The rows in an answer; None where there are none. The last of an answer that was cut off is left out."""
-    found = find_object(answer.text)
-    rows = found.get("items") if found else None
-    if not isinstance(rows, list) or not rows:
-        return None
-    if answer.finish_reason == "length" and len(rows) > 1:
-        rows = rows[:-1]
-    return Items(tuple(_item(row) for row in rows), answer.finish_reason)
+    """The rows in an answer; None where there are none. Of an answer that was cut off only whole ones are taken.
+
+    A list without the object around it, and a single row, are understood too: servers without JSON schemas give both.
+    """
+    rows = [] if answer.finish_reason == "length" else _rows_in(answer.text)
+    rows = rows or _whole_rows(answer.text)
+    return Items(tuple(map(_item, rows)), answer.finish_reason) if rows else None
+
+
+def _rows_in(text: str) -> list[Any]:
+    found = find_object(text) if "{" in text.partition("[")[0] else None
+    if found is None:
+        return []
+    rows = found.get("items")
+    if rows is None:
+        if isinstance(found.get("question"), str):
+            return [found]
+        rows = next((value for value in found.values() if isinstance(value, list)), None)
+    return rows if isinstance(rows, list) else []
+
+
+def _whole_rows(text: str) -> list[Any]:
+    """The objects of the first list, one by one, up to the first that is broken."""
+    decoder = json.JSONDecoder(strict=False)
+    rows: list[Any] = []
+    place = text.find("{", text.find("[") + 1)
+    while place >= 0:
+        try:
+            row, end = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            break
+        rows.append(row)
+        place = text.find("{", end)
+    return [row for row in rows if {"question", "answer"} & set(row)]
 
 
 def _item(row: Any) -> Item:
     values = row if isinstance(row, dict) else {}
-    texts = {
-        name: sanitize(value).strip() if isinstance(value := values.get(name), str) else ""
-        for name in ("question", "answer", "confidence", "rationale", "quote")
-    }
-    return Item(**texts)
+    return Item(
+        *(_text(values.get(name)) for name in ("question", "answer", "confidence", "rationale", "quote"))
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return sanitize(value).strip() if isinstance(value, str) else ""
 
 
 class Judge:
@@ -137,8 +167,8 @@ class Judge:
     def _fault(self, step: Step, row: Candidate, answer: str) -> Fault | None:
         if not row.question or not answer:
             return Fault("malformed", "no question" if not row.question else "no answer")
-        if row.confidence and not sure(row.confidence):
-            return Fault("low-confidence", row.rationale)
+        if step in ("script-agnostic", "script-based") and not sure(row.confidence):
+            return Fault("low-confidence", row.rationale or row.confidence or "none was given")
         if twin := self._asked.twin(row.question):
             return Fault("duplicate", twin)
         return (
@@ -173,5 +203,10 @@ def full(answer: str) -> bool:
 
 
 def sure(confidence: str) -> bool:
-    """Whether the model said `high`."""
-    return confidence.strip().strip('"').casefold() in ("high", "高", "very high")
+    """Whether the model is sure: `high`, or nearly the whole of a scale to 1, 10 or 100."""
+    said = confidence.strip().strip('"').rstrip("%").casefold()
+    try:
+        number = float(said)
+    except ValueError:
+        return said in ("high", "very high", "高", "很高")
+    return any(0.8 * scale <= number <= scale for scale in (1.0, 10.0, 100.0))

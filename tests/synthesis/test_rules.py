@@ -7,9 +7,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import rolekit.rolebench
 import rolekit.synthesis
+from rolekit.endpoints.calls import Answer
 from rolekit.engine.schema_grammar import gbnf_of
 from rolekit.roles.role import Role
 from rolekit.synthesis.cleaning import allowed_for, answer_fault, language_fault, question_fault, tidied
@@ -17,6 +20,7 @@ from rolekit.synthesis.duplicates import Asked
 from rolekit.synthesis.exporting import split_of
 from rolekit.synthesis.grounding import quote_share, support
 from rolekit.synthesis.prompts import agnostic_messages, based_messages, refusal_messages, themes_of
+from rolekit.synthesis.triplets import Judge, read_items, sure
 
 
 @pytest.mark.parametrize(
@@ -185,3 +189,57 @@ def test_a_schema_as_a_grammar():
     assert gbnf_of("") == ""
     with pytest.raises(ValueError, match="no grammar"):
         gbnf_of('{"type": "null"}')
+
+
+ROW = {"question": "Who are you?", "confidence": "high", "rationale": "r", "answer": "Mira."}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (json.dumps({"items": [ROW, ROW]}), 2),
+        (json.dumps([ROW, ROW, ROW]), 3),
+        ("Here they are:\n```json\n" + json.dumps([ROW, ROW], indent=1) + "\n```\nEnjoy!", 2),
+        (json.dumps({"rows": [ROW]}), 1),
+        (json.dumps(ROW), 1),
+        (json.dumps({"items": [ROW, ROW]})[:-30], 1),
+        ("[]", 0),
+        ("No rows today.", 0),
+        (json.dumps({"items": "none"}), 0),
+    ],
+)
+def test_rows_are_found_however_they_are_wrapped(text, number):
+    cut = text.startswith("{") and not text.endswith("}")
+    items = read_items(Answer(text, "length" if cut else "stop"))
+    assert len(items.items if items else ()) == number
+    assert all(item.question == "Who are you?" for item in (items.items if items else ()))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["items", "question", "answer", "confidence", "x"]), inner)
+        ),
+        max_leaves=12,
+    ),
+    st.integers(0, 40),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_json_breaks_the_reader(value, cut):
+    text = json.dumps(value)
+    for answer in (Answer(text, "stop"), Answer(text[: len(text) - cut], "length")):
+        items = read_items(answer)
+        judge = Judge(Role(name="Mira", description="You are Mira."))
+        for number, item in enumerate(items.items if items else ()):
+            assert judge.row("script-agnostic", item, str(number)).verdict in ("accepted", "rejected")
+
+
+@pytest.mark.parametrize(
+    ("said", "high"),
+    [("high", True), ("High", True), ("高", True), ("0.9", True), ("9", True), ("95%", True), ("1", True), ("0.5", False),
+     ("low", False), ("", False), ("6", False), ("medium", False), ("5000", False)],
+)  # fmt: skip
+def test_only_the_sure_are_taken(said, high):
+    assert sure(said) == high
