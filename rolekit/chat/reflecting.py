@@ -36,7 +36,7 @@ _FRAME = "What you remember of earlier: {}"
 def due_turns(prompting: Prompting, path: Sequence[Node], max_tokens: int) -> list[Turn]:
     """The turns that the next fold will take and no summary covers yet; empty while a fold is far away."""
     context = prompting.backend.context_tokens
-    if not context:
+    if not context or not prompting.memory:
         return []
     messages = [*prompting.opening(), *(m for t in turns_of(prompting.visible(path), "") for m in t.messages)]
     limit = context - memory.reserve_tokens(max_tokens, context)

@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from rolekit.chat.database import Database
+from rolekit.chat.room import speaker_of
 from rolekit.chat.tree import storable
 from rolekit.messages import Speaker
 from rolekit.text import one_line
@@ -22,6 +23,7 @@ class Hit:
     node_id: int
     title: str
     role_name: str
+    """In a room, of the role whose line it is, if it is one's."""
     speaker: Speaker
     snippet: str
     """One line around the first word, safe to print."""
@@ -53,7 +55,7 @@ def search(database: Database, text: str, *, conversation_id: str = "", limit: i
         arguments.append(conversation_id)
     rows = database.read(
         f"""SELECT node.id, node.conversation_id, node.speaker, node.text, node.created_at, node.deleted,
-                conversation.title, conversation.role_name
+                conversation.title, conversation.role_name, node.extra
             FROM node JOIN conversation ON conversation.id = node.conversation_id
             WHERE {" AND ".join(conditions)} ORDER BY node.created_at DESC, node.id DESC LIMIT ?""",
         [*arguments, limit],
@@ -76,7 +78,7 @@ def _hit(row: sqlite3.Row, word: str) -> Hit:
         row["conversation_id"],
         row["id"],
         row["title"],
-        row["role_name"],
+        (row["speaker"] == "assistant" and speaker_of(row["extra"])[1]) or row["role_name"],
         row["speaker"],
         snippet,
         row["created_at"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rolekit.chat.asking import stop_names
 from rolekit.chat.branch import Branch
@@ -12,9 +12,9 @@ from rolekit.chat.events import ContextReport
 from rolekit.chat.guard import Guard, load_rules
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.prompting import Prompting
-from rolekit.chat.report import context_report
+from rolekit.chat.report import PromptReport, context_report, prompt_report
 from rolekit.chat.room import Room
-from rolekit.chat.state import ChatState
+from rolekit.chat.state import AuthorsNote, ChatState, Persona
 from rolekit.chat.store import Store
 from rolekit.chat.tree import Node
 from rolekit.chat.turns import names_in
@@ -58,10 +58,32 @@ class Seat:
         """What the role calls the user."""
         return self.prompting.staging.user
 
+    def use(self, backend: Backend, *, keep_adapters: bool) -> None:
+        """Speak through another backend."""
+        self.prompting.backend = backend
+        if self.adapters and not keep_adapters:
+            self.adapters = ()
+
+    def change(self, *, note: AuthorsNote | None = None, persona: Persona | None = None) -> None:
+        """Keep another author's note, or be talked to by somebody else."""
+        state = self.state
+        self.prompting.set_state(replace(state, note=note or state.note, persona=persona or state.persona))
+
+    @property
+    def label(self) -> str:
+        """What the user's lines begin with in a room."""
+        return self.prompting.staging.user_label
+
     @property
     def stop_names(self) -> tuple[str, ...]:
         """Under which names a line would be somebody else's."""
         return stop_names(self.role, self.user, self.others)
+
+
+def seat_prompt(seat: Seat, path: Sequence[Node], max_tokens: int) -> PromptReport:
+    """The role's next prompt as it stands, part by part. Raises RolekitError where it does not fit."""
+    plan = seat.prompting.plan(path, max_tokens)
+    return prompt_report(seat.prompting.backend, (seat.user, seat.role.name), plan.messages)
 
 
 def seat_context(seat: Seat, path: Sequence[Node], max_tokens: int) -> ContextReport:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Literal, Self
 
 from rolekit.chat.beginning import begin, take_up
@@ -13,15 +12,15 @@ from rolekit.chat.branch import Branch
 from rolekit.chat.casting import Player
 from rolekit.chat.events import ContextReport, Moderated, SessionEvent, UserSaved
 from rolekit.chat.insets import Woven, woven_for
-from rolekit.chat.moderation import decisions_of
+from rolekit.chat.latch import Latch
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.reflecting import due_turns, reflect
 from rolekit.chat.replying import Replier, Wish
-from rolekit.chat.report import PromptReport, prompt_report
-from rolekit.chat.room import Room, Turns, room_of, with_room
+from rolekit.chat.report import PromptReport
+from rolekit.chat.room import Room, Turns, room_of, with_room, with_speaker
 from rolekit.chat.rounds import Rounds
-from rolekit.chat.seat import Seat, seat_context, seats_of
-from rolekit.chat.sieve import heard, kept_with
+from rolekit.chat.seat import Seat, seat_context, seat_prompt, seats_of
+from rolekit.chat.sieve import heard, heard_again, kept_with
 from rolekit.chat.state import AuthorsNote, ChatState, Persona, Summary
 from rolekit.chat.store import Store
 from rolekit.chat.tree import ConversationInfo, Node
@@ -65,8 +64,7 @@ class Session:
         self._rounds = Rounds(self.seats, self._branch, self._replier)
         self.moderation = options.moderation
         """The user's rules for what is said; None moderates nothing."""
-        self._cancel = threading.Event()
-        self._busy = False
+        self._latch = Latch()
         replies = [node for node in self._branch.path if node.stats]
         self._replier.last_stats = replies[-1].stats if replies else None
 
@@ -180,9 +178,8 @@ class Session:
 
     def name_of(self, node: Node) -> str:
         """Who says a message."""
-        return node.name or {"user": self.user, "assistant": self.seats[0].role.name}.get(
-            node.speaker, "Note"
-        )
+        names = {"user": self.user, "assistant": self.seats[0].role.name}
+        return node.name or names.get(node.speaker, "Note")
 
     def find_seat(self, who: str) -> Seat:
         """The seat of the role with this slug or name; whoever spoke last for "". Raises RolekitError for nobody."""
@@ -190,7 +187,7 @@ class Session:
 
     def stop(self) -> None:
         """End the reply that is being made; what came is kept. May be called from any thread, at any time."""
-        self._cancel.set()
+        self._latch.cancel.set()
 
     async def say(self, text: str) -> AsyncGenerator[SessionEvent, None]:
         """Save the user's message, then stream the reply, or in a room the replies of those whose turn it is.
@@ -200,9 +197,10 @@ class Session:
         """
         if not text.strip():
             raise RolekitError("There is nothing to send.", "Type a message first.")
-        with self._streaming():
+        with self._latch.streaming():
             verdict = await heard(self.moderation, text)
-            node, step = self._branch.add_user(verdict.text, kept_with(self.moderation, "", verdict))
+            extra = with_speaker("", "", self.seats[0].label) if self.room else ""
+            node, step = self._branch.add_user(verdict.text, kept_with(self.moderation, extra, verdict))
             yield UserSaved(node)
             if verdict.decisions:
                 yield Moderated(verdict.decisions)
@@ -254,12 +252,12 @@ class Session:
 
         False when there is no such version; the history is then as before.
         """
-        self._idle()
+        self._latch.idle()
         return self._branch.swipe(self._branch.node(node_id), step)
 
     def edit(self, node_id: int, text: str) -> Node:
         """The edited message: a new version that ends the branch. What followed the old one stays under it."""
-        self._idle()
+        self._latch.idle()
         if not text.strip():
             raise RolekitError(
                 "The edited message is empty.", "Type something, or delete the message instead."
@@ -269,27 +267,27 @@ class Session:
 
     def delete(self, node_id: int) -> None:
         """Take one message out of the conversation, on every branch. undo brings it back."""
-        self._idle()
+        self._latch.idle()
         self._branch.delete(self._branch.node(node_id))
 
     def pin(self, node_id: int, pinned: bool) -> None:
         """Keep the turn of this message in the context for good, or let it go."""
-        self._idle()
+        self._latch.idle()
         self._branch.pin(self._branch.node(node_id), pinned)
 
     def show(self, node_id: int) -> None:
         """Go to the branch with this message (a search hit), to where it was left; a deleted one comes back."""
-        self._idle()
+        self._latch.idle()
         self._branch.show(self._branch.node(node_id))
 
     def undo(self) -> str:
         """Undo the last change; a sentence for the user that says which, or "" when there is none."""
-        self._idle()
+        self._latch.idle()
         return self._branch.undo()
 
     def redo(self) -> str:
         """Redo what was undone last; a sentence for the user that says what, or "" when there is none."""
-        self._idle()
+        self._latch.idle()
         return self._branch.redo()
 
     def rename(self, title: str) -> None:
@@ -305,12 +303,10 @@ class Session:
 
         keep_adapters=False: the adapters of a room's roles belong to the old one, and are put away.
         """
-        self._idle()
+        self._latch.idle()
         self.backend = backend
         for seat in self.seats:
-            seat.prompting.backend = backend
-            if self.room and not keep_adapters:
-                seat.adapters = ()
+            seat.use(backend, keep_adapters=keep_adapters)
         self.store.set_model(self.id, backend.label)
 
     def set_note(self, text: str, depth: int = 4, who: str = "") -> None:
@@ -318,37 +314,35 @@ class Session:
 
         In a room it is for one role: nobody else sees it.
         """
-        self._idle()
-        seat = self.find_seat(who)
-        note = AuthorsNote(text.strip(), depth)
-        seat.prompting.set_state(dataclasses.replace(seat.state, note=note))
+        self._latch.idle()
+        self.find_seat(who).change(note=AuthorsNote(text.strip(), depth))
 
     def set_persona(self, persona: Persona) -> None:
         """Be somebody else from here on; the role blocks are read anew once."""
-        self._idle()
+        self._latch.idle()
         for seat in self.seats:
-            seat.prompting.set_state(dataclasses.replace(seat.state, persona=persona))
+            seat.change(persona=persona)
 
     def set_turns(self, turns: Turns) -> None:
         """Take turns in another way from here on. Raises RolekitError outside of a room."""
-        self.room = dataclasses.replace(self._room(), turns=turns)
+        self.room = replace(self._room(), turns=turns)
         self.store.set_extra(self.id, with_room(self.store.row(self.id)["extra"], self.room))
 
     @property
     def reflection_due(self) -> bool:
         """Whether the next fold is near and what it takes has not been summed up yet."""
-        return not self._busy and self._reflecting() is not None
+        return not self._latch.busy and self._due() is not None
 
     async def reflect(self) -> Summary | None:
         """Let a role sum up what will be folded next; for a moment when nobody waits. stop() ends it.
 
         None when nothing was due, or it was stopped. The prompt changes only when the turns are folded.
         """
-        with self._streaming():
-            seat = self._reflecting()
+        with self._latch.streaming():
+            seat = self._due()
             if seat is None:
                 return None
-            request = Request((), cancel=self._cancel)
+            request = Request((), cancel=self._latch.cancel)
             return await reflect(seat.prompting, seat.role, self._branch.path, self.max_tokens, request)
 
     def why(self, who: str = "") -> Woven | None:
@@ -356,19 +350,16 @@ class Session:
 
         None: nothing has been said yet.
         """
-        seat = self.find_seat(who)
-        return woven_for(seat.prompting.seen(self._branch.path), in_room=self.room is not None)
+        seen = self.find_seat(who).prompting.seen(self._branch.path)
+        return woven_for(seen, in_room=self.room is not None)
 
     def prompt(self, who: str = "") -> PromptReport:
         """The next reply's prompt as it stands, part by part. Raises RolekitError where it does not fit."""
-        seat = self.find_seat(who)
-        plan = seat.prompting.plan(self._branch.path, self.max_tokens)
-        return prompt_report(self.backend, (self.user, seat.role.name), plan.messages)
+        return seat_prompt(self.find_seat(who), self._branch.path, self.max_tokens)
 
     def context(self, who: str = "") -> ContextReport:
         """What the next reply's prompt is made of, token by token; what is folded is listed too."""
-        seat = self.find_seat(who)
-        return seat_context(seat, self._branch.path, self.max_tokens)
+        return seat_context(self.find_seat(who), self._branch.path, self.max_tokens)
 
     def _again(self, node: Node) -> Wish:
         seat, history = self._rounds.seat_of(node.slug), self._branch.path_to(node.parent_id)
@@ -377,7 +368,7 @@ class Session:
     async def _stream(
         self, reply: Callable[[], AsyncGenerator[SessionEvent, None]]
     ) -> AsyncGenerator[SessionEvent, None]:
-        with self._streaming():
+        with self._latch.streaming():
             async with aclosing(reply()) as events:
                 async for event in events:
                     yield event
@@ -386,12 +377,9 @@ class Session:
         self, kind: Literal["say", "regenerate"], path: list[Node], step: int = 0
     ) -> AsyncGenerator[SessionEvent, None]:
         """The replies to the user's message at the end of path, of everybody whose turn it is."""
-        if self.moderation and decisions_of(path[-1].extra) is None:  # an edit, or older than the rules
-            verdict = await heard(self.moderation, path[-1].text)
-            extra = kept_with(self.moderation, path[-1].extra, verdict)
-            path = [*path[:-1], self._branch.rewrite(path[-1], verdict.text, extra)]
-            if verdict.decisions:
-                yield Moderated(verdict.decisions)
+        path, decisions = await heard_again(self.moderation, self._branch, path)
+        if decisions:
+            yield Moderated(decisions)
         turns = self.room.turns if self.room else "round-robin"
         replies = self._rounds.answers(kind, path, turns, self.backend, self._request(), step)
         async with aclosing(replies) as events:
@@ -403,27 +391,11 @@ class Session:
             raise RolekitError("There is one role here.", "Name several: --role NAME --role NAME.")
         return self.room
 
-    def _reflecting(self) -> Seat | None:
-        """Whose memory is due."""
-        for seat in self.seats:
-            if seat.prompting.memory and due_turns(seat.prompting, self._branch.path, self.max_tokens):
-                return seat
-        return None
-
     def _request(self) -> Request:
         """What every reply has in common; seed is the conversation's."""
-        return Request((), self.sampling, self.seed, self.max_tokens, cancel=self._cancel)
+        return Request((), self.sampling, self.seed, self.max_tokens, cancel=self._latch.cancel)
 
-    def _idle(self) -> None:
-        if self._busy:
-            raise RolekitError("A reply is being written.", "Stop it first, or wait until it is done.")
-
-    @contextmanager
-    def _streaming(self) -> Iterator[None]:
-        self._idle()
-        self._busy = True
-        self._cancel = threading.Event()
-        try:
-            yield
-        finally:
-            self._busy = False
+    def _due(self) -> Seat | None:
+        """Whose memory is due."""
+        due = (s for s in self.seats if due_turns(s.prompting, self._branch.path, self.max_tokens))
+        return next(due, None)

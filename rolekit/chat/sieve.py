@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rolekit.chat.moderation import PATTERN_SECONDS, Decision, Moderation, Rule, Server, Side, with_decisions
+from rolekit.chat.branch import Branch
+from rolekit.chat.moderation import (
+    PATTERN_SECONDS,
+    Decision,
+    Moderation,
+    Rule,
+    Server,
+    Side,
+    decisions_of,
+    with_decisions,
+)
+from rolekit.chat.tree import Node
 from rolekit.endpoints.moderation import flags_of
 from rolekit.errors import RolekitError
 
@@ -160,6 +171,21 @@ async def heard(moderation: Moderation | None, text: str) -> Verdict:
             f"Your message was not sent: {why}.", f"Change it; the rules are in {moderation.path}."
         )
     return verdict
+
+
+async def heard_again(
+    moderation: Moderation | None, branch: Branch, path: list[Node]
+) -> tuple[list[Node], tuple[Decision, ...]]:
+    """The path to a message of the user that was edited, or is older than the rules, after they have seen it.
+
+    What is redacted is replaced where it is stored. Raises RolekitError where a rule stops it.
+    """
+    last = path[-1]
+    if moderation is None or decisions_of(last.extra) is not None:
+        return path, ()
+    verdict = await heard(moderation, last.text)
+    changed = branch.rewrite(last, verdict.text, kept_with(moderation, last.extra, verdict))
+    return [*path[:-1], changed], verdict.decisions
 
 
 def kept_with(moderation: Moderation | None, extra: str, verdict: Verdict) -> str:

@@ -20,7 +20,7 @@ class View:
 
     slug: str = ""
     user: str = ""
-    """What the user's lines begin with."""
+    """What lines of the user begin with that have no name of their own: each keeps the one it was said under."""
 
     def of(self, path: Sequence[Node]) -> list[Node]:
         """The messages as this role sees them, one for one."""
@@ -32,4 +32,4 @@ class View:
             return replace(node, name="", extra=extra)
         if node.speaker == "assistant":
             return replace(node, speaker="user", token_ids=(), vocabulary="", extra=extra)
-        return replace(node, name=self.user if node.speaker == "user" else "", extra=extra)
+        return replace(node, name=(node.name or self.user) if node.speaker == "user" else "", extra=extra)

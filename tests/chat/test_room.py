@@ -17,7 +17,7 @@ from rolekit.chat.options import ChatOptions
 from rolekit.chat.room import room_of
 from rolekit.chat.session import Session
 from rolekit.chat.sillytavern import to_sillytavern
-from rolekit.chat.state import Summary
+from rolekit.chat.state import Persona, Summary
 from rolekit.chat.store import Store
 from rolekit.chat.turns import Cast, answering, follows, names_in, next_speaker
 from rolekit.endpoints.scripted import ScriptedBackend
@@ -204,6 +204,19 @@ async def test_a_room_is_kept_with_the_conversation_and_goes_on(room, store):
         await events_of(again.next("Sherlock Holmes"))
     with pytest.raises(RolekitError, match="nobody here"):
         await events_of(again.next("Moriarty"))
+
+
+async def test_another_persona_changes_no_line_that_was_said_before(room, store):
+    session = room(turns="round-robin")
+    await events_of(session.say("Hello, it is Ann."))
+    session.set_persona(Persona("Mary", "A doctor."))
+    await events_of(session.say("Now I am Mary."))
+    said = [text for speaker, text in sent(session) if speaker == "user"]
+    assert [line for line in said if line.startswith(("Ann: ", "Mary: "))] == [
+        "Ann: Hello, it is Ann.", "Mary: Now I am Mary.",
+    ]  # fmt: skip
+    assert "About Mary" in sent(session)[0][1]
+    assert [hit.role_name for hit in store.search("Elementary")] == ["Sherlock Holmes"]
 
 
 async def test_regenerate_edit_and_continue_keep_the_speaker(room):
