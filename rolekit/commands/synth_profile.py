@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rolekit.commands.progress import advise
+from rolekit.commands.bench_run import ConcurrencyOption, MaxRequestsOption, MaxUsdOption
+from rolekit.commands.progress import advise, progress
+from rolekit.commands.synth_rows import (
+    CtxOption,
+    DryRunOption,
+    JsonOption,
+    OutOption,
+    ParallelOption,
+    ThreadsOption,
+)
 from rolekit.paths import expanded
 from rolekit.text import count, one_line, sanitize
 
 if TYPE_CHECKING:
     from rolekit.synthesis.findings import Profile
-    from rolekit.synthesis.profile import Saved
+    from rolekit.synthesis.generator import Generator
+    from rolekit.synthesis.profile import Reading, Saved
+
+_USUAL_TOKENS = 150
+"""What an answer with facts usually has."""
 
 
 def profile(
     text: Annotated[list[str], typer.Argument(metavar="TEXT…", help="Files: .txt .md .srt .epub .jsonl")],
     role: Annotated[str, typer.Option("--role", metavar="NAME", help="The character, as the texts call it.")],
-    out: Annotated[str, typer.Option("--out", metavar="RUN", help="The run's folder.")],
+    out: OutOption,
     alias: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,22 +47,117 @@ def profile(
     language: Annotated[
         str, typer.Option(metavar="TAG", help="The texts' language, such as fr; else guessed by its letters.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="REF",
+            help="Who adds facts and a description, marked as generated; without it, rules.",
+        ),
+    ] = None,
+    concurrency: ConcurrencyOption = 8,
+    max_usd: MaxUsdOption = None,
+    max_requests: MaxRequestsOption = None,
+    ctx: CtxOption = 4096,
+    threads: ThreadsOption = 0,
+    parallel: ParallelOption = 8,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Find a character in texts: what it says to whom, its turns of phrase, facts and example pairs, all with places.
 
     The result is RUN/role.toml, also among your roles if there is none of that name. Edit it; it is never overwritten.
     """
+    from rolekit.rolebench.recipe import alone_in
     from rolekit.synthesis.profile import profile_of, read, save_profile
 
+    if model is None and (dry_run or max_usd is not None or max_requests is not None):
+        raise typer.BadParameter("Without --model nothing is asked and nothing costs anything.")
     folder = expanded(out)
     reading = read([Path(expanded(one)) for one in text], role, tuple(alias or ()), language)
     found = profile_of(reading)
+    if model is not None:
+        settings = _Settings(model, concurrency, parallel, ctx, threads, max_usd, max_requests)
+        with alone_in(folder):
+            if dry_run:
+                asyncio.run(_estimate(found, reading, folder, settings, as_json))
+                return
+            save_profile(found, reading, folder, _command())
+            found = asyncio.run(_enrich(found, reading, folder, settings))
     saved = save_profile(found, reading, folder, _command())
     if as_json:
         _print_json(found, saved, folder)
     else:
         _print_page(found, saved, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    model: str
+    concurrency: int
+    parallel: int
+    context_tokens: int
+    threads: int
+    max_usd: float | None
+    max_requests: int | None
+
+    def open(self, folder: Path) -> Generator:
+        from rolekit.synthesis.generator import open_generator
+
+        return open_generator(
+            folder,
+            self.model,
+            concurrency=self.concurrency,
+            parallel=self.parallel,
+            context_tokens=self.context_tokens,
+            threads=self.threads,
+            max_usd=self.max_usd,
+            max_requests=self.max_requests,
+        )
+
+
+async def _estimate(
+    found: Profile, reading: Reading, folder: Path, settings: _Settings, as_json: bool
+) -> None:
+    """What the model would be asked; the description's prompt is about as long as without its facts."""
+    from rolekit.rolebench.asking import estimate
+    from rolekit.synthesis.enriching import description_call, facts_calls
+
+    generator = settings.open(folder)
+    try:
+        calls = [call for _, call in facts_calls(reading, generator)] + [description_call(found, generator)]
+        about = estimate(calls, generator.budget.price, generator.journal, _USUAL_TOKENS)
+        priced = generator.priced
+    finally:
+        await generator.close()
+    if as_json:
+        row = {"step": "profile", "role": found.name, "model": settings.model, **asdict(about)}
+        print(json.dumps(row if priced else {**row, "low_usd": None, "high_usd": None}, ensure_ascii=False))
+        return
+    cost = f"${about.low_usd:.2f} to ${about.high_usd:.2f}" if priced else "the price is not known"
+    print(f"{count(about.requests)} requests, about {count(about.prompt_tokens)} tokens to read: {cost}.")
+
+
+async def _enrich(found: Profile, reading: Reading, folder: Path, settings: _Settings) -> Profile:
+    from rolekit.synthesis.enriching import enrich
+
+    generator = settings.open(folder)
+    try:
+        with progress() as report:
+            enriched = await enrich(found, reading, generator, report)
+    except KeyboardInterrupt:
+        advise("What was answered is in the journal; the same command goes on.")
+        raise
+    finally:
+        for notice in generator.notices:
+            advise(notice)
+        await generator.close()
+    if enriched.dropped:
+        listed = ", ".join(f"{reason} {count(times)}" for reason, times in enriched.dropped.items())
+        advise(f"Facts of the model that were not taken: {listed}.")
+    if enriched.unanswered:
+        advise(f"{count(enriched.unanswered)} requests got no answer that can be used.")
+    return enriched.profile
 
 
 def _command() -> str:

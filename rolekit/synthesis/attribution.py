@@ -42,6 +42,10 @@ class Tongue(Protocol):
         """m or f of a pronoun for one person, empty for the teller; None where the subject is no pronoun."""
         ...
 
+    def can_speak(self, name: str) -> bool:
+        """Whether a name that stands in one tag only is a person: `said the boots` is nobody by itself."""
+        ...
+
     def full_names(self, narration: str, known: Iterable[str]) -> list[str]:
         """Longer names in a narration that hold a known one."""
         ...
@@ -68,7 +72,6 @@ class Attribution:
         self.cast: Cast = make_cast(found, wanted, aliases)
         spellings = [*found, wanted, *aliases]
         self._names = name_pattern(name for name in spellings if tongue.gender(name) is None)
-        self._speakers = {self.cast.person(tag.subject) for tag in self._tags.values()}
         learn_genders(self.cast, narration, self._names)
 
     def run(self) -> None:
@@ -76,6 +79,7 @@ class Attribution:
         self._named()
         self._within_paragraphs()
         self._continued()
+        self._learn_from_pronouns()
         self._pronouns()
         self._within_paragraphs()
         self._actions()
@@ -102,7 +106,9 @@ class Attribution:
                 for name in (tag.subject, tag.to):
                     if name and self._tongue.gender(name) is None:
                         found[name] += 1
-        return found
+        odd = {name for name, times in found.items() if times < 2 and not self._tongue.can_speak(name)}
+        self._tags = {key: tag for key, tag in self._tags.items() if tag.subject not in odd}
+        return Counter({name: times for name, times in found.items() if name not in odd})
 
     def _speeches(self) -> list[Speech]:
         return [speech for passage in self._passages for speech in passage.speeches]
@@ -121,12 +127,11 @@ class Attribution:
     def _within_paragraphs(self) -> None:
         """Quotations of one paragraph are one person's, unless their tags say otherwise."""
         for passage in self._passages:
-            for number, speech in enumerate(passage.speeches):
-                if speech.speaker or self._pronoun_of(speech):
-                    continue
-                others = passage.speeches[:number][::-1] + passage.speeches[number + 1 :]
-                known = [other for other in others if other.speaker]
-                if known and len({other.speaker for other in known}) == 1:
+            known = [speech for speech in passage.speeches if speech.speaker]
+            if len({speech.speaker for speech in known}) != 1:
+                continue
+            for speech in passage.speeches:
+                if not speech.speaker and not self._pronoun_of(speech):
                     speech.speaker, speech.rule = known[0].speaker, known[0].rule
                     speech.addressee = speech.addressee or known[0].addressee
 
@@ -152,14 +157,32 @@ class Attribution:
                 if person := self._meant(index, speech, gender):
                     speech.speaker, speech.rule = person, "pronoun"
 
+    def _learn_from_pronouns(self) -> None:
+        """Who is a he and who a she, where every pronoun that can only be a person of unknown gender agrees."""
+        votes: dict[str, set[str]] = {}
+        for index, passage in enumerate(self._passages):
+            for speech in passage.speeches:
+                gender = "" if speech.speaker else self._pronoun_of(speech)
+                person = self._meant(index, speech, gender) if gender else ""
+                if person and person not in self.cast.genders:
+                    votes.setdefault(person, set()).add(gender)
+        self.cast.genders |= {person: told.pop() for person, told in votes.items() if len(told) == 1}
+
     def _meant(self, index: int, speech: Speech, gender: str) -> str:
         """The one person a pronoun can mean: named in this paragraph before it, else in the talk just before."""
         if gender not in ("m", "f"):
             return ""  # we, they: not one person
         passage = self._passages[index]
-        here = self._fitting(self._people_in(passage.speeches[0].before + speech.before), gender)
-        if len(here) == 1:
-            return here.pop()
+        told = f"{passage.speeches[0].before} {speech.before}"
+        subjects = [
+            one for one in self._tongue.subjects(told, self._names) if self._tongue.gender(one) is None
+        ]
+        for people in ([self.cast.person(one) for one in subjects[-1:]], self._people_in(told)):
+            if len(here := self._fitting(people, gender)) == 1:
+                return here.pop()
+        above = self._passages[index - 1] if index else passage
+        if not above.speeches and len(one := self._fitting(self._people_in(above.narration), gender)) == 1:
+            return one.pop()
         near: list[str] = []
         last = ""
         for other in reversed(self._passages[max(0, index - _BACK) : index]):
@@ -174,8 +197,8 @@ class Attribution:
         if len(fitting) > 1 and last in fitting and passage.speeches[0] is speech:
             fitting.discard(last)  # a new paragraph is another speaker's turn
         if not any(self.cast.genders.get(person) == gender for person in fitting):
-            known = {one for one in self._speakers if self.cast.genders.get(one) == gender}
-            fitting = known if len(known) == 1 else fitting
+            known = {one for one, is_ in self.cast.genders.items() if is_ == gender}
+            fitting = known or fitting  # somebody else in the text is surely meant
         return fitting.pop() if len(fitting) == 1 else ""
 
     def _people_in(self, narration: str) -> list[str]:
@@ -185,8 +208,11 @@ class Attribution:
 
     def _fitting(self, people: Sequence[str], gender: str) -> set[str]:
         """Those of that gender; where there are none, those nothing is known of."""
-        sure = {person for person in people if self.cast.genders.get(person) == gender}
-        return sure or {person for person in people if person not in self.cast.genders}
+        others = {
+            person for person in people if self._tongue.gender(person) is None
+        }  # I is neither he nor she
+        sure = {person for person in others if self.cast.genders.get(person) == gender}
+        return sure or others - set(self.cast.genders)
 
     def _actions(self) -> None:
         """Whom the paragraph tells of, where that is one person: `Mara set down the lamp. “…”`."""
@@ -241,7 +267,7 @@ class Attribution:
     def _alternation(self) -> None:
         """Two people who talk take turns: the one who did not speak in the paragraph before or behind."""
         for index, passage in enumerate(self._passages):
-            if not passage.speeches or any(s.speaker or self._tags.get(id(s)) for s in passage.speeches):
+            if not passage.speeches or any(speech.speaker for speech in passage.speeches):
                 continue
             people = set(self._talking(index)) - {""}
             around = [self._turn(index, -1), self._turn(index, 1)]
@@ -252,8 +278,15 @@ class Attribution:
                 person = second
             else:
                 continue
-            for speech in passage.speeches:
-                speech.speaker, speech.rule = person, "alternation"
+            if all(self._agrees(speech, person) for speech in passage.speeches):
+                for speech in passage.speeches:
+                    speech.speaker, speech.rule = person, "alternation"
+
+    def _agrees(self, speech: Speech, person: str) -> bool:
+        """Whether the tag of a speech, where it has one, can mean this person."""
+        if id(speech) not in self._tags:
+            return True
+        return bool(gender := self._pronoun_of(speech)) and self.cast.genders.get(person) == gender
 
     def _turn(self, index: int, step: int) -> str:
         """Who speaks step paragraphs away, where every paragraph in between is speech too; else nobody."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from rolekit.roles.names import fold
 
+MOST_NAMES = 500
+"""So many of the most frequent names are taken for people; others stay as they are."""
 TITLES = {
     "mr": "m", "mister": "m", "sir": "m", "lord": "m", "master": "m", "uncle": "m", "father": "m", "brother": "m",
     "king": "m", "prince": "m", "count": "m", "duke": "m", "monsieur": "m", "herr": "m", "señor": "m", "don": "m",
@@ -24,6 +26,9 @@ _SHE = re.compile(
     re.IGNORECASE,
 )
 """Not him, and not her where it can be the object: those are mostly somebody else."""
+_HAN_TITLE = re.compile(
+    r"(?:(?P<m>爷|爺|叔|伯|哥|弟|爹|爸|先生|老头|老頭|和尚|公子|老爷|掌柜|郎|舅)|(?P<f>娘|嫂|婆|姐|妹|姨|妈|媽|奶奶|小姐|夫人|太太|婶|嬸|姑|妇))$"
+)
 _SENTENCE = re.compile(r"[^.!?。！？]+")
 _MASCULINE = {
     "man",
@@ -75,7 +80,8 @@ def make_cast(found: Mapping[str, int], wanted: str, aliases: Iterable[str] = ()
     own = [wanted, *aliases]
     for name in own:
         cast.canonical[fold(name)] = wanted
-    full = [wanted, *sorted(found, key=lambda name: (-len(_core(name)), -found[name], name))]
+    often = sorted(found, key=lambda name: (-found[name], name))[:MOST_NAMES]
+    full = [wanted, *sorted(often, key=lambda name: (-len(_core(name)), -found[name], name))]
     people: list[str] = []
     for name in full:
         if not fold(name):
@@ -83,7 +89,7 @@ def make_cast(found: Mapping[str, int], wanted: str, aliases: Iterable[str] = ()
         if fold(name) in cast.canonical:
             person = cast.canonical[fold(name)]
         else:
-            longer = {p for p in people if _is_part(name, p)}
+            longer = {p for p in people if _is_part(name, p) or _is_titled(name, p)}
             longer |= {wanted} if any(_is_part(name, one) for one in own) else set()
             person = longer.pop() if len(longer) == 1 else name
         cast.canonical[fold(name)] = person
@@ -108,6 +114,18 @@ def _is_part(name: str, longer: str) -> bool:
     return all(word in long for word in short) and _genders_agree(name, longer)
 
 
+def _is_titled(name: str, person: str) -> bool:
+    """Whether `the doctor` is Doctor Pell."""
+    words, titles = fold(name).split(), fold(person).split()
+    return (
+        len(words) == 2
+        and words[0] == "the"
+        and words[1] in TITLES
+        and titles[0] == words[1]
+        and titles != words
+    )
+
+
 def _genders_agree(name: str, other: str) -> bool:
     first, second = title_gender(name), title_gender(other)
     return not first or not second or first == second
@@ -115,6 +133,8 @@ def _genders_agree(name: str, other: str) -> bool:
 
 def title_gender(name: str) -> str:
     """m or f where a title or a word such as woman says so; else empty."""
+    if found := _HAN_TITLE.search(name):
+        return "m" if found["m"] else "f"
     words = fold(name).split()
     for word in words:
         if TITLES.get(word):

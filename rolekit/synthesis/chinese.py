@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from rolekit.synthesis.cast import MOST_NAMES
 from rolekit.synthesis.speeches import Passage
 from rolekit.synthesis.tags_en import Tag
 from rolekit.synthesis.tongues import set_off
@@ -50,6 +51,21 @@ _TO = re.compile(rf"{_TOWARDS}(?P<to>[\u4e00-\u9fff·]{{2,6}})")
 _ENDS = re.compile(rf"{_VERB}(?:了|着|一声|一句|了一声|了一句)?[^，。：:]{{0,6}}\s*[：:，,]\s*$")
 
 
+_SIMPLE = str.maketrans(
+    "說問罵嘆勸應補釋開斷訴復質聲衝對給頭還過著後卻這從連趕邊兩個劉陳張趙孫吳鄭馮蔣韓楊許呂華嚴魏鄒賈羅齊顧黃蕭譚龐紀強顏駱萬盧鄧單陸榮寧龍葉喬聞錢嬸爺媽們",
+    "说问骂叹劝应补释开断诉复质声冲对给头还过着后却这从连赶边两个刘陈张赵孙吴郑冯蒋韩杨许吕华严魏邹贾罗齐顾黄萧谭庞纪强颜骆万卢邓单陆荣宁龙叶乔闻钱婶爷妈们",
+)
+"""Traditional characters that the rules name; one for one, so that places stay."""
+_WORDS = """
+    于是 时候 明天 白天 高兴 马上 后来 安静 方才 平时 水面 顺着 向来 经过 万一 单是 应该 都是 连忙 常常
+    时间 路上 别人 全都 元来 白白
+    和他 成了 房里 房间 古人 石头 柳树 花园 云彩 雷声 金色 江水 山上 石阶 高处 明明 满天 古怪 易怒 温和 宁可 支起 项上 童年 干脆
+    小心 小时 老实 老是 小声 小的 阿呀 老天 老远 小路 小屋 小巷 老街 小院
+"""
+_NO_NAMES = frozenset(_WORDS.split())
+"""Words that begin as a name does."""
+
+
 class Chinese:
     """Tags whose names are known: those that the text uses as speakers at least twice, or that look like names."""
 
@@ -57,27 +73,33 @@ class Chinese:
         counts: Counter[str] = Counter()
         for passage in passages:
             for speech in passage.speeches:
-                after = _SENTENCES.split(speech.after, maxsplit=1)[0]
+                after = _SENTENCES.split(_plain(speech.after), maxsplit=1)[0]
                 found = _AFTER.match(after + "。")
                 counts.update([found["subject"]] if found else [])
-                sentence = _last_sentence(speech.before)
+                sentence = _last_sentence(_plain(speech.before))
                 counts.update(
                     found["subject"] for found in _NAME_TAG.finditer(sentence) if _ENDS.search(sentence)
                 )
-        names = {name for name, times in counts.items() if _is_name(name, times)}
-        self.known = sorted({*names, *(name for name in given if name)}, key=lambda name: (-len(name), name))
+        often = counts.most_common(MOST_NAMES)
+        names = {name for name, times in often if _is_name(name, times)} | set(
+            _beginnings(passages)[:MOST_NAMES]
+        )
+        given_plain = {_plain(name) for name in given if name}
+        self.known = sorted({*names, *given_plain}, key=lambda name: (-len(name), name))
+        self._written = _spellings(passages, self.known) | {_plain(name): name for name in given}
 
     def tag_after(self, narration: str) -> Tag | None:
         """As Tongue says: 老陈说。, 他笑道，"""
-        head = _SENTENCES.split(narration.lstrip(" ，,"), maxsplit=1)[0]
+        head = _SENTENCES.split(_plain(narration).lstrip(" ，,"), maxsplit=1)[0]
         clause = _CLAUSES.split(head, maxsplit=1)[0]
         if not re.search(rf"{_VERB}(?:了|着|一声|一句)?[^，。：:]{{0,8}}[：:]?\s*$", clause):
             return None
         subject = self._leading(clause)
-        return Tag(subject, self._listener(clause, subject)) if subject else None
+        return self._tag(subject, self._listener(clause, subject)) if subject else None
 
     def tag_before(self, narration: str) -> Tag | None:
         """As Tongue says: 老陈叹了口气，对小满说："""
+        narration = _plain(narration)
         sentence = _last_sentence(narration)
         if not (narration.rstrip().endswith(("：", ":")) or _ENDS.search(narration)):
             return None
@@ -87,24 +109,33 @@ class Chinese:
             subject = self._leading(clause)
             listener = listener or self._listener(clause, subject)
             if subject:
-                return Tag(subject, listener if listener != subject else "")
+                return self._tag(subject, listener if listener != subject else "")
         return None
+
+    def _tag(self, subject: str, listener: str) -> Tag:
+        """The tag with its names as the text writes them."""
+        return Tag(self._written.get(subject, subject), self._written.get(listener, listener))
 
     def subjects(self, narration: str, names: re.Pattern[str] | None) -> list[str]:
         """As Tongue says."""
-        sentences = [sentence.strip(" ，,”」") for sentence in _SENTENCES.split(narration)]
-        return [subject for sentence in sentences if (subject := self._leading(sentence))]
+        sentences = [sentence.strip(" ，,”」") for sentence in _SENTENCES.split(_plain(narration))]
+        found = [subject for sentence in sentences if (subject := self._leading(sentence))]
+        return [self._written.get(subject, subject) for subject in found]
 
     def gender(self, subject: str) -> str | None:
         """As Tongue says."""
         return _PRONOUNS.get(subject)
+
+    def can_speak(self, name: str) -> bool:
+        """Every name has been looked at already."""
+        return True
 
     def full_names(self, narration: str, known: Iterable[str]) -> list[str]:
         """Names with one of the surnames in front of a known one: 林小满."""
         found = (
             re.finditer(rf"[\u4e00-\u9fff]{re.escape(name)}", narration)
             for name in known
-            if 1 < len(name) < 3
+            if len(name) == 2 and _plain(name[0]) not in _SURNAMES
         )
         return [match[0] for matches in found for match in matches if match[0][0] in _SURNAMES]
 
@@ -137,6 +168,49 @@ class Chinese:
         rest = clause[clause.find(subject) + len(subject) :] if subject else clause
         found = _TO.search(rest)
         return next((name for name in self.known if found and found["to"].startswith(name)), "")
+
+
+def _plain(text: str) -> str:
+    return text.translate(_SIMPLE)
+
+
+def _beginnings(passages: Sequence[Passage]) -> list[str]:
+    """Names that sentences begin with: a surname or 老, 小, 阿 and what always follows, at least twice, once by a speech."""
+    starts: Counter[str] = Counter()
+    near: set[str] = set()
+    for passage in passages:
+        for clause in re.split(r"[。！？；…，、：“”「」『』\s]+", _plain(passage.narration)):
+            if clause[:1] in _SURNAMES or clause[:1] in "老小阿":
+                heads = [clause[:length] for length in (2, 3) if len(clause) >= length]
+                starts.update(heads)
+                near.update(heads if passage.speeches else [])
+    most: dict[str, str] = {}
+    for head, _ in starts.most_common():
+        if len(head) == 3:
+            most.setdefault(head[:2], head)
+    found: set[str] = set()
+    for head, times in list(starts.items()):
+        if len(head) == 2:
+            longer = [
+                one for one in starts if len(one) == 3 and one[:2] == head and starts[one] >= 0.8 * times
+            ]
+            head = longer[0] if longer and times > 1 else head
+        if (
+            starts[head] > 1
+            and head in near
+            and head[:2] not in _NO_NAMES
+            and not set(head[1:]) & _NOT_IN_NAMES
+        ):
+            found.add(head)
+    longer = {head[:2] for head in found if len(head) > 2}
+    return sorted(found - longer, key=lambda head: (-starts[head], head))
+
+
+def _spellings(passages: Sequence[Passage], names: Sequence[str]) -> dict[str, str]:
+    """How the text writes names that were looked for in simplified characters."""
+    whole = "\n".join(passage.paragraph.text for passage in passages)
+    plain = _plain(whole)
+    return {name: whole[at : at + len(name)] for name in names if (at := plain.find(name)) >= 0}
 
 
 def _last_sentence(narration: str) -> str:

@@ -17,6 +17,8 @@ _HEADING = re.compile(
     r"|[IVXLC]{1,7}\.?$|\d{1,3}\.?$",
     re.IGNORECASE,
 )
+LONGEST = 8000
+"""Characters of a paragraph; a longer one is taken as several."""
 _BREAK = re.compile(r"[\s*\-—–_=~#·•◇◆○●※☆★…]{1,60}$")
 _ENDS = re.compile(r"[.!?…:;。！？：；”’」』»\"')）\]*_—–-]\s*$")
 _CJK_END = re.compile(r"[\u3000-\u9fff\uff00-\uffef]$")
@@ -57,7 +59,7 @@ def paragraphs_of(lines: Sequence[Line]) -> list[Paragraph]:
 
     def flush() -> None:
         if block:
-            made.append(_join(block))
+            made.extend(_pieces(_join(block)))
             block.clear()
 
     for line in lines:
@@ -92,3 +94,22 @@ def _join(block: Sequence[Line]) -> Paragraph:
         starts.append(len(text))
         text += line.text.strip()
     return Paragraph(text, tuple(starts), tuple(line.number for line in block))
+
+
+def _pieces(paragraph: Paragraph) -> list[Paragraph]:
+    """The paragraph, or its parts where it is longer than anybody writes one."""
+    made: list[Paragraph] = []
+    at = 0
+    while len(paragraph.text) - at > LONGEST:
+        space = paragraph.text.rfind(" ", at + 1, at + LONGEST)
+        end = space if space > at else at + LONGEST
+        made.append(_cut(paragraph, at, end))
+        at = end
+    return [*made, _cut(paragraph, at, len(paragraph.text))] if made else [paragraph]
+
+
+def _cut(paragraph: Paragraph, start: int, end: int) -> Paragraph:
+    first = max(0, bisect_right(paragraph.starts, start) - 1)
+    last = bisect_right(paragraph.starts, max(start, end - 1))
+    starts = tuple(max(0, one - start) for one in paragraph.starts[first:last])
+    return Paragraph(paragraph.text[start:end], starts, paragraph.numbers[first:last])

@@ -16,6 +16,8 @@ from rolekit.synthesis.turns import Turn
 MOST = 12
 _LONGEST = 12
 _LONGEST_HAN = 14
+_COMPARED = 500
+"""So many of the best phrases are compared with each other."""
 _SENTENCE = re.compile(r"[^.!?…。！？；;\n]+[.!?…。！？；;]*")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’-][^\W_]+)*")
 _HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
@@ -76,9 +78,9 @@ def catchphrases(
         whole = edges[words] / (2 * sum(surfaces[words].values()))
         if odds > math.log(2) and whole >= (0.75 if len(words) < 5 else 0.5):
             scored.append((times * odds * (1 + 0.25 * min(len(words), 6)) * (0.3 + whole), words))
+    scored = sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:_COMPARED]
     often = {words: len(places[words]) for _, words in scored}
     scored = [pair for pair in scored if not _is_part_of_one(pair[1], often)]
-    scored.sort(key=lambda pair: (-pair[0], pair[1]))
     kept: list[tuple[str, ...]] = []
     for _, words in scored:
         if len(kept) < most and not any(_overlap(words, other) for other in kept):

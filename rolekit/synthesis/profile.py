@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -53,12 +54,18 @@ class Reading:
         """All turns of all texts."""
         return [turn for dialogue in self.dialogues for turn in dialogue.turns]
 
-    def segment_of(self, turn: Turn) -> str:
-        """The id of the segment a turn stands in; empty where it stands in none."""
+    def finder(self) -> Callable[[Turn], str]:
+        """A function that gives the id of the segment a turn stands in; empty where it stands in none."""
+        by_source: dict[str, list[Segment]] = {}
         for one in self.segments:
-            if one.source == turn.source and one.first_line <= turn.line <= one.last_line:
-                return one.id
-        return ""
+            by_source.setdefault(one.source, []).append(one)
+
+        def find(turn: Turn) -> str:
+            here = by_source.get(turn.source, [])
+            at = bisect_right(here, turn.line, key=lambda one: one.first_line) - 1
+            return here[at].id if at >= 0 and turn.line <= here[at].last_line else ""
+
+        return find
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +128,17 @@ def profile_of(reading: Reading) -> Profile:
     others = [turn.text for turn in turns if turn.kind != "scene" and turn.speaker != role]
     people = Counter(turn.speaker for turn in turns if turn.kind == "speech" and turn.speaker)
     names = [role, *reading.aliases]
+    find = reading.finder()
     phrases = catchphrases(own, others, [*names, *people])
     facts = [
         fact
         for dialogue in reading.dialogues
-        for fact in quoted_facts(dialogue, role, names, reading.segment_of, _share(MOST_FACTS, reading))
+        for fact in quoted_facts(dialogue, role, names, find, _share(MOST_FACTS, reading))
     ]
     pairs = [
         pair
         for dialogue in reading.dialogues
-        for pair in example_pairs(dialogue.turns, role, reading.segment_of, _share(MOST_EXAMPLES, reading))
+        for pair in example_pairs(dialogue.turns, role, find, _share(MOST_EXAMPLES, reading))
     ]
     return Profile(
         name=role,
@@ -246,7 +254,7 @@ def _to_library(name: str, text: str, known: str) -> Path | None:
 
 
 def _dialogue_rows(reading: Reading) -> Iterable[dict[str, Any]]:
-    find: Callable[[Turn], str] = reading.segment_of
+    find = reading.finder()
     for turn in reading.turns:
         row = {
             "kind": turn.kind,

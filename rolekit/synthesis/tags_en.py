@@ -46,14 +46,21 @@ _STARTERS = {
 }  # fmt: skip
 _CONNECTOR = re.compile(r"(?:and|but|then|so|again|still,|at that,?|at this,?|at last,?) ", re.IGNORECASE)
 _PRONOUN_FIRST = re.compile(r"(he|she|i)(?=[\s,'’])", re.IGNORECASE)
-_SOMEBODY = re.compile(
-    r"the (?:[a-z]+ ){0,2}?(?:man|woman|boy|girl|child|keeper|captain|doctor|teacher|soldier|sailor|baker|farmer|king|queen|"
-    r"prince|princess|lady|gentleman|stranger|officer|driver|priest|judge|clerk|waiter|nurse|servant|guard|innkeeper|"
-    r"shopkeeper|postman|policeman|fisherman|merchant|beggar|thief|witch|wizard|giant|lawyer|landlord|landlady|guest|"
-    r"visitor|neighbour|neighbor|widow|inspector|sergeant|mayor|cook|maid|porter|miller|smith|girl|lad|fellow)(?=[\s,'’])",
+_PEOPLE = (
+    r"man|woman|boy|girl|child|keeper|captain|doctor|teacher|soldier|sailor|baker|farmer|king|queen|prince|princess|lady|"
+    r"gentleman|stranger|officer|driver|priest|judge|clerk|waiter|waitress|nurse|servant|guard|innkeeper|shopkeeper|"
+    r"postman|policeman|fisherman|merchant|beggar|thief|witch|wizard|giant|lawyer|landlord|landlady|guest|visitor|"
+    r"neighbour|neighbor|widow|inspector|sergeant|mayor|cook|maid|porter|miller|smith|lad|fellow|professor|colonel|major|"
+    r"others?|voice|host|hostess|master|mistress|bishop|vicar|butler|gardener|barber|tailor|watchman|old one|first|second"
+)
+_SOMEBODY = re.compile(rf"(?:the|an?) (?:[a-z]+ ){{0,2}}?(?:{_PEOPLE})(?=[\s,'’]|$)", re.IGNORECASE)
+_RELATION = re.compile(
+    r"(?:his|her|my|their|our) (?:[a-z]+ ){0,2}(?:(?P<m>father|brother|son|uncle|husband|grandfather|nephew)"
+    r"|(?P<f>mother|sister|daughter|aunt|wife|grandmother|niece))$",
     re.IGNORECASE,
 )
 _FULL = re.compile(NAME)
+_RELATION_FIRST = re.compile(_RELATION.pattern.removesuffix("$") + r"(?=[\s,'’])", re.IGNORECASE)
 _THIRD = {"him", "her", "me", "them", "us"}
 
 
@@ -116,7 +123,9 @@ def sentence_subjects(narration: str, names: re.Pattern[str] | None) -> list[str
         if pronoun := _PRONOUN_FIRST.match(rest):
             found.append("I" if pronoun[1] == "I" else pronoun[1].lower())
         elif nominal := _SOMEBODY.match(rest):
-            found.append(nominal[0].lower())
+            found.append(re.sub(r"^an? ", "the ", nominal[0].lower()))
+        elif relation := _RELATION_FIRST.match(rest):
+            found.append(relation[0].lower())
         elif names and (name := names.match(rest) or names.match(rest[:1].lower() + rest[1:])):
             found.append(name[0])
     return found
@@ -139,3 +148,15 @@ def full_names(narration: str, known: Iterable[str]) -> list[str]:
     parts = {word for name in known for word in name.split() if word[:1].isupper()}
     found = (_usable(match[0]) for match in _FULL.finditer(narration))
     return [name for name in found if " " in name and parts & set(name.split())]
+
+
+def gender_of(subject: str) -> str | None:
+    """m or f of a pronoun or of `his sister`, empty for I; None for a name."""
+    if relation := _RELATION.match(subject):
+        return "m" if relation["m"] else "f"
+    return {"he": "m", "she": "f", "I": "", "they": "they", "we": "we"}.get(subject)
+
+
+def is_somebody(name: str) -> bool:
+    """Whether a name is capitalised, or a word for a person with its article."""
+    return name[:1].isupper() or bool(_SOMEBODY.fullmatch(name))

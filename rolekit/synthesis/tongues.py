@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rolekit.synthesis import tags_en
+from rolekit.synthesis.cast import MOST_NAMES
 from rolekit.synthesis.speeches import Passage
 from rolekit.synthesis.tags_en import Tag
 
@@ -28,7 +29,11 @@ class English:
 
     def gender(self, subject: str) -> str | None:
         """As Tongue says."""
-        return {"he": "m", "she": "f", "I": "", "they": "they", "we": "we"}.get(subject)
+        return tags_en.gender_of(subject)
+
+    def can_speak(self, name: str) -> bool:
+        """As Tongue says."""
+        return tags_en.is_somebody(name)
 
     def full_names(self, narration: str, known: Iterable[str]) -> list[str]:
         """As Tongue says."""
@@ -53,7 +58,8 @@ class Nearby:
             for word in re.findall(r"[^\W\d_]+", passage.narration)
             if word.islower()
         )
-        names = [name for name, times in near.items() if times > 1 and not lower[name.lower()]]
+        often = near.most_common(MOST_NAMES)
+        names = [name for name, times in often if times > 1 and not lower[name.lower()]]
         self._given = list(given)
         self._known = {*names, *given}
 
@@ -77,6 +83,10 @@ class Nearby:
     def gender(self, subject: str) -> str | None:
         """No pronouns are known."""
         return None
+
+    def can_speak(self, name: str) -> bool:
+        """Every name has been counted already."""
+        return True
 
     def full_names(self, narration: str, known: Iterable[str]) -> list[str]:
         """Names are taken as they are."""
