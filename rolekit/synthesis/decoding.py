@@ -21,8 +21,8 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_HAN = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]")
-_HAN_RUN = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]{2,}")
+_HAN = re.compile(r"[\u00b7\u2010-\u2027\u3000-\u303f\u3400-\u9fff\uff00-\uffef]")
+_HAN_RUN = re.compile(r"[\u00b7\u2010-\u2027\u3000-\u303f\u3400-\u9fff\uff00-\uffef]{2,}")
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:

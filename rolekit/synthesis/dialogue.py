@@ -74,7 +74,7 @@ def read_dialogue(
     elif kind == "subtitles":
         turns, cast = _cast_by_turns(read_subtitles(text), name, aliases)
     else:
-        turns, cast, mentions = _prose(text, name, aliases, spoken)
+        turns, cast, mentions = _prose(text, name, aliases, spoken, listed=kind != "prose")
     return Dialogue(text, kind, spoken, tuple(turns), mentions), cast
 
 
@@ -92,8 +92,10 @@ def _cast_by_turns(turns: Sequence[Turn], name: str, aliases: Sequence[str]) -> 
     ], cast
 
 
-def _prose(text: Text, name: str, aliases: Sequence[str], language: str) -> tuple[list[Turn], Cast, int]:
-    passages, mentions = passages_of(paragraphs_of(text.lines))
+def _prose(
+    text: Text, name: str, aliases: Sequence[str], language: str, *, listed: bool
+) -> tuple[list[Turn], Cast, int]:
+    passages, mentions = passages_of(paragraphs_of(text.lines), listed=listed)
     given = [name, *aliases]
     tongue: Tongue
     if language.startswith("en"):

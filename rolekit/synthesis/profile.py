@@ -105,11 +105,10 @@ def read(texts: Sequence[Path], name: str, aliases: Sequence[str] = (), language
     for text in read_texts(texts):
         dialogue, cast = read_dialogue(text, wanted, aliases, language)
         dialogues.append(dialogue)
-        called.update(cast.names_of(wanted))
-        plain = fold("\n".join(line.text for line in text.lines))
-        called.update({alias: plain.count(alias) for alias in cast.names_of(wanted)})
+        plain = f" {fold(' '.join(line.text for line in text.lines))} "
+        called.update({alias: _times(alias, plain) for alias in cast.names_of(wanted)})
     spoken = Counter(turn.speaker for one in dialogues for turn in one.turns if turn.speaker)
-    own = [alias for alias in called if called[alias] > 1]
+    own = [alias for alias in called if called[alias]]
     if not spoken[wanted] and not own:
         raise _not_found(wanted, spoken)
     names = [_as_written(alias, dialogues) for alias in own if alias != fold(wanted)]
@@ -154,6 +153,11 @@ def profile_of(reading: Reading) -> Profile:
         speeches=_speeches(reading),
         segments=len(reading.segments),
     )
+
+
+def _times(name: str, folded: str) -> int:
+    """How often a folded name stands in a folded text: as whole words, where words are parted by spaces."""
+    return folded.count(f" {name} " if name.isascii() else name)
 
 
 def _share(most: int, reading: Reading) -> int:

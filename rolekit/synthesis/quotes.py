@@ -95,7 +95,7 @@ def _dashed(text: str) -> list[Quote]:
     opening = _DASH.match(text)
     if not opening:
         return []
-    spans = list(re.finditer(r"\s[—–―]\s|\Z", text[opening.end() :]))
+    spans = list(re.finditer(r"\s[—–―]\s?|\Z", text[opening.end() :]))
     found: list[Quote] = []
     start = opening.end()
     for number, span in enumerate(spans):

@@ -59,7 +59,12 @@ def script_share(text: Text) -> float:
 
 def _colon_names(lines: Sequence[Line]) -> Counter[str]:
     counts = Counter(found[1].strip() for line in lines if (found := _CUE.match(line.text)))
-    return Counter({name: times for name, times in counts.items() if _can_be_name(name, times)})
+    in_all: Counter[str] = Counter()
+    for name, times in counts.items():
+        in_all[name.casefold()] += times
+    return Counter(
+        {name: times for name, times in counts.items() if _can_be_name(name, in_all[name.casefold()])}
+    )
 
 
 def _old_names(lines: Sequence[Line]) -> Counter[str]:

@@ -46,9 +46,13 @@ class Passage:
         return bool(self.speeches) and not any(char.isalnum() for char in self.narration)
 
 
-def passages_of(paragraphs: Sequence[Paragraph]) -> tuple[list[Passage], int]:
-    """Every paragraph with its quotations, and how many quotations are no speech (titles, words that are mentioned)."""
+def passages_of(paragraphs: Sequence[Paragraph], *, listed: bool = False) -> tuple[list[Passage], int]:
+    """Every paragraph with its quotations, and how many quotations are no speech (titles, words that are mentioned).
+
+    listed: the text is notes or a page of an encyclopedia, whose dashes are bullets.
+    """
     style = quote_style([paragraph.text for paragraph in paragraphs])
+    style = "" if listed and style == "—" else style
     passages: list[Passage] = []
     mentions = 0
     for index, paragraph in enumerate(paragraphs):

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import Self
 
 from rolekit.synthesis.dialogue import read_dialogue
 from rolekit.synthesis.texts import Line, Text, read_texts
@@ -44,7 +45,7 @@ class Score:
         """Of all speeches: how many have their speaker."""
         return self.right / max(1, self.total)
 
-    def __iadd__(self, other: Score) -> Score:
+    def __iadd__(self, other: Score) -> Self:
         for name in ("right", "wrong", "unknown", "missing", "extra"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.rules += other.rules
@@ -71,7 +72,9 @@ def labelled(path: Path) -> tuple[Text, list[tuple[int, str]]]:
 def story() -> tuple[Text, list[tuple[int, str]]]:
     """The story and who speaks in which of its paragraphs."""
     [text] = read_texts([HERE / "story.txt"])
-    rows = [row.split("\t") for row in (HERE / "story.labels.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    rows = [
+        row.split("\t") for row in (HERE / "story.labels.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    ]
     return text, [(int(line), name) for line, name in rows]
 
 
@@ -109,3 +112,21 @@ def score(text: Text, labels: list[tuple[int, str]], language: str = "") -> Scor
 
 def language_of(path: Path) -> str:
     return "fr" if path.name.startswith("fr-") else ""
+
+
+def table() -> list[str]:
+    """Everything that is labelled, as rows of a table."""
+    head = "| text | speeches | right | wrong | no speaker | precision | recall | unknown |"
+    rows = [head, "|---" * 8 + "|", score(*story()).line("story.txt")]
+    for folder in ("labelled", "heldout"):
+        whole = Score()
+        for path in sorted((HERE / folder).glob("*.txt")):
+            one = score(*labelled(path), language_of(path))
+            rows.append(one.line(f"{folder}/{path.name}"))
+            whole += one
+        rows.append(whole.line(f"**{folder}, all**"))
+    return rows
+
+
+if __name__ == "__main__":
+    print("\n".join(table()))
