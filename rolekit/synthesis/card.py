@@ -13,9 +13,11 @@ from rolekit.endpoints.journal import Journal, Spending
 from rolekit.endpoints.prices import price_of
 from rolekit.roles.role import Role
 from rolekit.synthesis.audit import Decisions, after, agreement
+from rolekit.synthesis.desk import SEGMENTS
 from rolekit.synthesis.generator import JOURNAL
 from rolekit.synthesis.recipe import read_recipes
 from rolekit.synthesis.rows import REASONS, STEPS, VERDICTS, Candidate
+from rolekit.synthesis.segments import read_segments
 from rolekit.text import one_line
 
 
@@ -43,7 +45,7 @@ def card_text(
         _section("How it was made", _recipes(recipes)),
         _section("What it cost", _cost(run, recipes)),
         _section("Grounding", _grounding(rows)),
-        _section("Sources and licence", _licence(role, recipes)),
+        _section("Sources and licence", _licence(run, role, recipes)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -154,7 +156,7 @@ def _grounding(rows: Iterable[Candidate]) -> str:
     )
 
 
-def _licence(role: Role, recipes: Mapping[str, Mapping[str, Any]]) -> str:
+def _licence(run: Path, role: Role, recipes: Mapping[str, Mapping[str, Any]]) -> str:
     models = sorted({str(recipe.get("model", "")) for recipe in recipes.values()})
     instructions = sorted(
         {
@@ -166,6 +168,7 @@ def _licence(role: Role, recipes: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         f"- The role: {one_line(role.origin, 300) or 'its file does not say where it comes from.'}",
         *(f"- Source: {one_line(source, 200)}" for source in role.sources),
+        *(f"- Text: {one_line(name, 200)}" for name in _texts(run)),
         *(
             f"- General instructions: {one_line(name, 200)}; their own licence applies."
             for name in instructions
@@ -177,6 +180,12 @@ def _licence(role: Role, recipes: Mapping[str, Mapping[str, Any]]) -> str:
         "- Quotes stand in the rows as evidence; the texts they come from keep their own licence.",
     ]
     return "\n".join(lines)
+
+
+def _texts(run: Path) -> list[str]:
+    """The files that the segments were cut from."""
+    path = run / SEGMENTS
+    return list(dict.fromkeys(segment.source for segment in read_segments(path))) if path.is_file() else []
 
 
 def _section(title: str, text: str) -> str:

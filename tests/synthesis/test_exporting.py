@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rolekit.cli import app
+from rolekit.commands.synth_progress import line_of
 from rolekit.endpoints.journal import Journal
 from rolekit.endpoints.prices import price_file
 from rolekit.errors import RolekitError
@@ -26,6 +27,7 @@ from rolekit.roles.writing import to_toml
 from rolekit.synthesis.audit import decide
 from rolekit.synthesis.estimating import estimate
 from rolekit.synthesis.exporting import export, split_of
+from rolekit.synthesis.funnel import Funnel
 from rolekit.synthesis.generator import open_generator
 from rolekit.synthesis.recipe import ContextInstruct, Dialogues, Recipe, RoleGpt
 from rolekit.synthesis.rows import Candidate, append_rows, read_rows, row_id
@@ -159,7 +161,7 @@ def test_the_card_says_who_with_what_and_for_how_much(a_run):
     for text in (
         "| step | accepted | rejected | held |", "openai:gpt-test@http://127.0.0.1", "synthesis 1", "prompts_sha256",
         "| paid, US dollars | 0.0000 |", "duplicate", "chat.jsonl", "Nobody has looked at the rows yet",
-        "its file does not say where it comes from", "provider's terms",
+        "its file does not say where it comes from", "provider's terms", "- Text: story.txt",
     ):  # fmt: skip
         assert text in card
 
@@ -270,6 +272,18 @@ def test_the_estimate_is_near_what_it_takes(api, author, author_module, run_fold
         assert about.requests == requests
         assert usd < about.high_usd
         assert 0 < about.low_usd < about.high_usd
+
+
+def test_progress_in_one_line():
+    funnel = Funnel(
+        "rolegpt", accepted=1200, held=4, rejected={"duplicate": 8, "repeats": 2, "malformed": 1, "refused": 1, "audit": 1},
+        requests=90, tokens=120_000, usd=0.345, cap_usd=5.0, eta_seconds=35.4,
+    )  # fmt: skip
+    assert line_of(funnel).replace("\u202f", " ") == (
+        "1 200 accepted, 4 held, 13 out (duplicate 8, repeats 2, malformed 1, refused 1, …), 90 requests, 120 000 tokens,"
+        " $0.34 of $5.00, 35 s left"
+    )
+    assert line_of(Funnel("rolegpt", eta_seconds=7300)).endswith("2 h 2 min left")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
