@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import TypeVar
 
 from rolekit.errors import RolekitError
+
+T = TypeVar("T")
 
 
 class Latch:
@@ -31,3 +34,10 @@ class Latch:
             yield
         finally:
             self.busy = False
+
+    async def shut_while(self, begin: Callable[[], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+        """All that the generator gives that begin makes, begun when it is shut."""
+        with self.streaming():
+            async with aclosing(begin()) as events:
+                async for event in events:
+                    yield event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Literal, Self
@@ -220,7 +220,7 @@ class Session:
             wish = Wish("say", seat, path, path[-1].id if path else None)
             return self._replier.reply(wish, self.backend, self._request())
 
-        return self._stream(reply)
+        return self._latch.shut_while(reply)
 
     def regenerate(self, node_id: int | None = None) -> AsyncGenerator[SessionEvent, None]:
         """Another version of a reply (the last by default), or the replies to a message of the user that has none."""
@@ -231,7 +231,7 @@ class Session:
                 return self._answers("regenerate", self._branch.path_to(node.id))
             return self._replier.reply(self._again(node), self.backend, self._request())
 
-        return self._stream(reply)
+        return self._latch.shut_while(reply)
 
     def continue_last(self) -> AsyncGenerator[SessionEvent, None]:
         """Let the last reply go on, as a new version; a message of the user is answered instead."""
@@ -245,7 +245,7 @@ class Session:
                 wish = Wish("continue", wish.seat, self._branch.path, node.parent_id, base=node)
             return self._replier.once(wish, self.backend, self._request())
 
-        return self._stream(reply)
+        return self._latch.shut_while(reply)
 
     def swipe(self, step: int, node_id: int | None = None) -> bool:
         """Go step versions on from a message (the last by default), to where that branch was left.
@@ -364,14 +364,6 @@ class Session:
     def _again(self, node: Node) -> Wish:
         seat, history = self._rounds.seat_of(node.slug), self._branch.path_to(node.parent_id)
         return Wish("regenerate", seat, history, node.parent_id)
-
-    async def _stream(
-        self, reply: Callable[[], AsyncGenerator[SessionEvent, None]]
-    ) -> AsyncGenerator[SessionEvent, None]:
-        with self._latch.streaming():
-            async with aclosing(reply()) as events:
-                async for event in events:
-                    yield event
 
     async def _answers(
         self, kind: Literal["say", "regenerate"], path: list[Node], step: int = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -27,6 +26,7 @@ from rolekit.endpoints.keys import Secret, find_key
 from rolekit.endpoints.pacing import PATIENT, Breaker, Gate, Retries, asked_wait, exhausted_for
 from rolekit.endpoints.sse import EventReader
 from rolekit.endpoints.tokens import estimated_message_tokens, estimated_tokens
+from rolekit.endpoints.trust import tls_for
 from rolekit.text import one_line
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Client:
         if self._lanes and self._loop is loop:
             return
         limits = httpx.Limits(max_connections=_LANE_CONNECTIONS, max_keepalive_connections=_LANE_CONNECTIONS)
-        times, verify = self._timeouts, self._tls()
+        times, verify = self._timeouts, tls_for(self.endpoint)
         timeout = httpx.Timeout(None, connect=times.connect, read=times.read, write=times.write)
         number = -(-self._concurrency // _LANE_CONNECTIONS)
         self._lanes = [
@@ -176,13 +176,6 @@ class Client:
             for _ in range(number)
         ]
         self._gate, self._loop = Gate(self._concurrency), loop
-
-    def _tls(self) -> ssl.SSLContext:
-        """Whom to trust. Reading all authorities takes a while, and nobody vouches for a server on this machine."""
-        import httpx
-
-        bare = self.endpoint.on_this_machine and self.endpoint.base_url.startswith("http:")
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if bare else httpx.create_ssl_context()
 
     def _signed(self, request: httpx.Request) -> httpx.Request:
         """The request with the key, which no variable holds: tracebacks may show those.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rolekit.endpoints.address import Endpoint
 from rolekit.endpoints.keys import find_key
+from rolekit.endpoints.trust import tls_for
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
 
@@ -33,9 +34,15 @@ async def flags_of(endpoint: Endpoint, text: str) -> Flags:
     import httpx
 
     key = find_key(endpoint)
-    headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
+
+    def signed(request: httpx.Request) -> httpx.Request:
+        # Without a key too: httpx would look into ~/.netrc for one. No variable holds the header, tracebacks show those.
+        if key:
+            request.headers["Authorization"] = f"Bearer {key.reveal()}"
+        return request
+
     reason = ""
-    async with httpx.AsyncClient(timeout=_SECONDS, headers=headers) as client:
+    async with httpx.AsyncClient(timeout=_SECONDS, auth=signed, verify=tls_for(endpoint)) as client:
         for attempt in range(_ATTEMPTS):
             await asyncio.sleep(0.2 * attempt)
             try:
