@@ -50,6 +50,11 @@ _NOBODY = re.compile(
     r"(?:he|she|him|her|they|them)\b(?! who\b)|^[他她它]们?|^(?:那个人|这个人|那家伙)",
     re.IGNORECASE,
 )
+_ASKS = re.compile(
+    r"[?？]|\b(?:tell|describe|explain|share|name|give|talk|imagine|list|speak|recall|show|teach|let me|say|walk me|remind)\b"
+    r"|请|说说|讲讲|谈谈|告诉|聊聊|描述|介绍|给我|说一|讲一|谈一|教我",
+    re.IGNORECASE,
+)
 _ENDS = re.compile(r"[.!?…。！？～~—\"”’'」』）)\]*]\s*$")
 _QUOTES = {'"': '"', "“": "”", "「": "」", "«": "»"}
 _ALIKE = {
@@ -83,8 +88,8 @@ def tidied(answer: str, names: Iterable[str]) -> str:
     return text
 
 
-def question_fault(question: str) -> Fault | None:
-    """What makes a question useless when it stands alone."""
+def question_fault(question: str, language: str = "en") -> Fault | None:
+    """What makes a question useless when it stands alone. In English and Chinese it must ask, or tell to tell."""
     words = words_of(question)
     if len(words) < 2:
         return Fault("incomplete-question", "too short")
@@ -95,6 +100,8 @@ def question_fault(question: str) -> Fault | None:
     for pattern in (_POINTING, _GAPS, _NOBODY):
         if found := pattern.search(question.strip()):
             return Fault("incomplete-question", found[0])
+    if language.split("-")[0] in ("en", "zh") and not _ASKS.search(question):
+        return Fault("incomplete-question", "asks nothing")
     return None
 
 

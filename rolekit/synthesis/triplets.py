@@ -172,7 +172,7 @@ class Judge:
         if twin := self._asked.twin(row.question):
             return Fault("duplicate", twin)
         return (
-            question_fault(row.question)
+            (None if step == "refusal" else question_fault(row.question, row.language))
             or answer_fault(
                 answer, "length" if full(answer) else "stop", self._allowed | _TOLD.get(step, _NONE)
             )

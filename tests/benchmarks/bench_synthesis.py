@@ -62,13 +62,13 @@ def rules(folder: Path) -> None:
     from rolekit.synthesis.cleaning import answer_fault, language_fault, question_fault
     from rolekit.synthesis.duplicates import Asked
 
-    for path in record_files(folder, "test"):
+    for path in record_files(folder):
         records = read_records(path).records
         faults: Counter[str] = Counter()
         questions: defaultdict[str, list[str]] = defaultdict(list)
         for record in records:
             questions[record.role].append(record.question.strip())
-            if record.kind == "role_specific" and (fault := question_fault(record.question)):
+            if record.kind == "role_specific" and (fault := question_fault(record.question, record.language)):
                 faults[f"question: {fault.reason}"] += 1
             role = Role(name=record.role, description="You are somebody.", language=record.language)
             for reference in record.references:

@@ -61,10 +61,14 @@ def test_duplicates(one, other, same):
         ("Who is [name] to you?", "[name]"),
         ("How did you fight for the passage of the Thirteenth Amendment?", ""),
         ("word " * 120, "longer"),
+        ("You are Mira Holt.", "asks nothing"),
+        ("Mira, tell me about the night of the storm.", ""),
+        ("说说你小时候在码头的事。", ""),
+        ("你是米拉，守灯塔的人。", "asks nothing"),
     ],
 )
 def test_questions_must_stand_alone(question, fault):
-    found = question_fault(question)
+    found = question_fault(question, "zh" if question[0] > "z" else "en")
     assert (
         (found.detail.startswith(fault) and found.reason == "incomplete-question") if fault else found is None
     )
