@@ -12,8 +12,9 @@ from textual import on, work
 from textual.app import App
 from textual.binding import Binding, BindingType
 
-from rolekit.chat.casting import players_of
+from rolekit.chat.casting import find_players, players_of
 from rolekit.chat.options import ChatOptions
+from rolekit.chat.room import room_slug
 from rolekit.chat.session import Session
 from rolekit.chat.store import Store
 from rolekit.config import Config, save_setting
@@ -29,6 +30,7 @@ from rolekit.tui.drafts import Drafts
 from rolekit.tui.help import HelpScreen, help_for
 from rolekit.tui.model import LoadingBackend, Model, Opener
 from rolekit.tui.palette import Palette
+from rolekit.tui.portrait import ask_terminal
 from rolekit.tui.roles_screen import RolesScreen
 from rolekit.tui.safe import sentence
 from rolekit.tui.synthesis_screen import SynthesisScreen
@@ -49,6 +51,7 @@ class RolekitApp(App[None]):
     CSS_PATH: ClassVar = [
         "app.tcss", "bench_screen.tcss", "blind_screen.tcss",
         "compose_box.tcss", "ask.tcss", "chat_screen.tcss", "composer.tcss", "context_screen.tcss", "help.tcss",
+        "lore_screen.tcss", "memory_panel.tcss", "room_line.tcss",
         "roles_screen.tcss", "sessions.tcss", "status.tcss", "synthesis_screen.tcss", "train_screen.tcss",
         "transcript.tcss", "turn.tcss", "welcome.tcss",
     ]  # fmt: skip
@@ -88,6 +91,7 @@ class RolekitApp(App[None]):
         open_other: Callable[[str], Backend] | None = None,
     ) -> None:
         super().__init__()
+        ask_terminal()
         self.store = store
         self.library = library
         self._options = options
@@ -206,6 +210,19 @@ class RolekitApp(App[None]):
     @on(facts.RoleChosen)
     async def _role_chosen(self, event: facts.RoleChosen) -> None:
         await self.open_chat(event.slug, new=event.new)
+
+    @on(facts.RoomChosen)
+    async def _room_chosen(self, event: facts.RoomChosen) -> None:
+        try:
+            found = self._last_conversation(room_slug(event.slugs), event.new)
+            players = find_players(self.library, event.slugs)
+            if found is None:
+                backend = self._model.backend or LoadingBackend("")
+                found = Session.start_room(self.store, backend, players, options=self._options).id
+        except RolekitError as error:
+            self.show_error(error)
+        else:
+            await self.open_chat("", found)
 
     @on(facts.ConversationChosen)
     async def _conversation_chosen(self, event: facts.ConversationChosen) -> None:

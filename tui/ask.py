@@ -21,21 +21,22 @@ class AskScreen(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Leave it", show=False)]
 
-    def __init__(self, question: str, value: str = "") -> None:
+    def __init__(self, question: str, value: str = "", *, limit: int = 200) -> None:
         super().__init__()
         self._question = question
-        self._value = one_line(value, 200)
+        self._limit = limit
+        self._value = one_line(value, limit)
 
     def compose(self) -> ComposeResult:
         """The question, the line, the keys."""
         with Vertical(id="ask"):
             yield Static(content(self._question, "bold"), markup=False)
-            yield Input(self._value, compact=True, max_length=200)
+            yield Input(self._value, compact=True, max_length=self._limit)
             yield Static(Content.styled("Enter ok · Esc leave it", "$quiet"), markup=False)
 
     @on(Input.Submitted)
     def _answered(self, event: Input.Submitted) -> None:
-        self.dismiss(one_line(event.value, 200))
+        self.dismiss(one_line(event.value, self._limit))
 
     def action_cancel(self) -> None:
         """Close without an answer."""

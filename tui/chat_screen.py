@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -14,30 +13,31 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.worker import Worker
 
-from rolekit.chat.events import SessionEvent
 from rolekit.chat.session import Session
 from rolekit.chat.slash import literal, parse
+from rolekit.chat.state import Persona
 from rolekit.chat.store import Store
 from rolekit.chat.tree import ConversationInfo, Node
 from rolekit.errors import RolekitError
-from rolekit.messages import Backend, Speaker
+from rolekit.messages import Backend
 from rolekit.roles.role import Role
 from rolekit.text import count, one_line, size
 from rolekit.tui import facts
+from rolekit.tui.answering import Answering
 from rolekit.tui.ask import AskScreen
 from rolekit.tui.commands import act_on, run_command
 from rolekit.tui.compose_box import LIST_KEYS, READING_KEYS, SEARCH_KEYS, ComposeBox
 from rolekit.tui.composer import LONGEST_MESSAGE
 from rolekit.tui.drafts import Drafts
+from rolekit.tui.memory_panel import MemoryPanel
 from rolekit.tui.model import Model
+from rolekit.tui.room_line import RoomLine
 from rolekit.tui.safe import sentence
 from rolekit.tui.sessions import Sessions
 from rolekit.tui.stage import Stage
-from rolekit.tui.status import BUSY, Notice, StatusLine, TitleLine
-from rolekit.tui.transcript import Transcript
+from rolekit.tui.status import Notice, StatusLine, TitleLine
+from rolekit.tui.transcript import Transcript, Voice
 from rolekit.tui.welcome import Welcome, openers
-
-Begin = Callable[[], AsyncGenerator[SessionEvent, None]]
 
 
 class ChatScreen(Screen[None]):
@@ -48,6 +48,7 @@ class ChatScreen(Screen[None]):
         Binding("escape", "escape", "Stop", show=False),
         Binding("ctrl+r", "regenerate", "Answer again", show=False),
         Binding("ctrl+b", "sessions", "Conversations", show=False),
+        Binding("ctrl+n", "next", "Let somebody speak", show=False),
     ]
 
     def __init__(self, store: Store, drafts: Drafts, model: Model) -> None:
@@ -56,16 +57,16 @@ class ChatScreen(Screen[None]):
         self.role: Role | None = None
         self.store = store
         self._model = model
-        self._idle = asyncio.Event()
-        self._idle.set()
         self.transcript = Transcript(id="transcript")
         self.box = ComposeBox(drafts, self.show_error)
         self._status = StatusLine()
         self._stage = Stage(self.transcript, self._status, self.box, self.say)
+        self._answering = Answering(self, model, self._stage)
 
     def compose(self) -> ComposeResult:
         """Title, transcript and conversations, notice, composer, keys, figures."""
         yield TitleLine()
+        yield RoomLine()
         with Horizontal(id="middle"):
             yield self.transcript
             yield Sessions(self._conversations)
@@ -82,7 +83,7 @@ class ChatScreen(Screen[None]):
     @property
     def replying(self) -> bool:
         """Whether a reply is on its way."""
-        return not self._idle.is_set()
+        return self._answering.running
 
     @property
     def model_label(self) -> str:
@@ -91,7 +92,9 @@ class ChatScreen(Screen[None]):
 
     @property
     def role_name(self) -> str:
-        """Who one talks to, safe to print."""
+        """Who one talks to, safe to print; in a room everybody."""
+        if self.session is not None and self.session.room is not None:
+            return one_line(self.session.room.title, 60)
         return one_line(self.role.name, 40) if self.role else "rolekit"
 
     def say(self, text: str, *, serious: bool = False) -> None:
@@ -119,15 +122,19 @@ class ChatScreen(Screen[None]):
         """Show a conversation; what was being answered in the one before is stopped and kept."""
         await self.settle()
         self.session, self.role = session, role
-        names: dict[Speaker, str] = {"assistant": role.name, "user": session.user, "system": "Note"}
-        await self.transcript.show(session.path, names)
-        self.say("")
+        await self.transcript.show(session.path, self._voices(session))
+        self.say(" ".join(session.notices))
         self._status.stats = session.last_stats
         self.box.open(session.id, f"Say something to {self.role_name}")
         await self._stage.show_fold(session)
         await self._show_around()
         self.show_model()
         self.box.composer.focus()
+
+    @staticmethod
+    def _voices(session: Session) -> Callable[[Node], Voice]:
+        seats = {seat.slug: number for number, seat in enumerate(session.seats)} if session.room else {}
+        return lambda node: Voice(session.name_of(node), seats.get(node.slug, 0))
 
     def show_model(self) -> None:
         """Say how it stands with the model."""
@@ -136,7 +143,7 @@ class ChatScreen(Screen[None]):
         if model.backend is not None:
             self._status.context_tokens = model.backend.context_tokens
             with self.reporting():
-                self._take_backend(model.backend)
+                self.take_backend(model.backend)
         if model.error is not None and model.backend is None:
             self.show_error(model.error, "Ctrl+R tries again")
             self._status.doing = "no model"
@@ -144,7 +151,8 @@ class ChatScreen(Screen[None]):
             self.show_error(model.error, f"{model.label} stays")
         self._show_title()
 
-    def _take_backend(self, backend: Backend) -> None:
+    def take_backend(self, backend: Backend) -> None:
+        """Let the model that is loaded answer from here on."""
         if self.session is not None and self.session.backend is not backend:
             self.session.set_backend(backend)
 
@@ -165,6 +173,8 @@ class ChatScreen(Screen[None]):
         if texts:
             await self.transcript.mount(Welcome(texts))
         self.query_one(Sessions).show(session.id, session.slug)
+        self.query_one(MemoryPanel).show(session)
+        self.query_one(RoomLine).show(session)
         self._show_title()
 
     def _show_title(self) -> None:
@@ -199,92 +209,50 @@ class ChatScreen(Screen[None]):
 
     def send(self, text: str, typed: str = "") -> None:
         """Say text to the role; typed is how it stands in the composer."""
-        session = self.session
-        if session is not None and self._may_change():
-            self._reply(lambda: session.say(text), typed or text)
+        if self.session is not None:
+            self._answering.send(self.session, text, typed)
 
     def regenerate(self, node: Node | None = None) -> None:
         """Ask for another answer: the last one, or the one in place of node (to it, if the user said it)."""
-        session = self.session
-        if session is None or not self._may_change():
-            return
-        path = session.path
-        if not any(part.speaker == "user" for part in path):
-            self.say("There is nothing to answer yet.")
-            return
-        target = node or path[-1]
-        index = next((i for i, part in enumerate(path) if part.id == target.id), len(path) - 1)
-        shown = path[: index + (target.speaker == "user")]
-        self._reply(lambda: session.regenerate(target.id), shown=shown)
+        if self.session is not None:
+            self._answering.regenerate(self.session, node)
+
+    def next(self, who: str = "") -> None:
+        """In a room: let somebody speak, by name or whose turn it is."""
+        if self.session is not None:
+            self._answering.next(self.session, who)
 
     def continue_last(self) -> None:
         """Let the last answer go on."""
-        session = self.session
-        if session is None or not self._may_change():
-            return
-        if session.path and session.path[-1].speaker == "assistant":
-            self._reply(session.continue_last, continuing=True)
-        else:
-            self.regenerate()
+        if self.session is not None:
+            self._answering.continue_last(self.session)
 
-    def _may_change(self) -> bool:
-        if self.replying:
-            self.say(f"{self.role_name} {BUSY}")
-        return not self.replying
+    def be(self, session: Session, persona: Persona) -> None:
+        """Be somebody else in this chat from the next message on."""
+        if self._answering.may_change():
+            with self.reporting():
+                session.set_persona(persona)
+                self.say(f"You are {one_line(session.user, 60)} from the next message on.")
+                self.call_later(self._renamed, session)
 
-    def _reply(
-        self, begin: Begin, typed: str = "", *, shown: list[Node] | None = None, continuing: bool = False
-    ) -> None:
-        self._idle.clear()
-        self._stage.stopping = False
-        self._receive(begin, typed, shown, continuing)
-
-    @work(exclusive=True, group="reply")
-    async def _receive(self, begin: Begin, typed: str, shown: list[Node] | None, continuing: bool) -> None:
-        session = self.session
-        assert session is not None
-        try:
-            await self._load_first()
-            if shown is not None:
-                await self.transcript.sync(shown)
-                await self.transcript.begin_reply(self.role_name)
-            elif continuing:
-                await self.transcript.continue_reply()
-            else:
-                await self.transcript.query(Welcome).remove()
-                self.box.composer.openers = 0
-            await self._stage.play(session, begin(), name=self.role_name, typed=typed)
-        except RolekitError as error:
-            await self.transcript.end_reply(None)
-            self.box.give_back(typed)
-            self.show_error(error, "Enter sends it again" if typed else "")
-        with self.reporting():
-            await self.sync()
-
-    async def _load_first(self) -> None:
-        if self._model.loading:
-            self.say("This goes out as soon as the model is loaded.")
-        self._take_backend(await self._model.ready())
-        self.say("")
+    async def _renamed(self, session: Session) -> None:
+        if self.session is session:
+            await self.transcript.show(session.path, self._voices(session))
+            await self._stage.show_fold(session)
+            await self._show_around()
 
     @on(Worker.StateChanged)
     def _settled(self, event: Worker.StateChanged) -> None:
         if event.worker.group == "reply" and event.worker.is_finished:
-            self._idle.set()
-            self.query_one(Notice).answered()
+            self._answering.ended()
 
     async def settle(self) -> None:
         """Stop the reply that is on its way, keep what came, and wait until it is saved."""
-        self.stop()
-        await self._idle.wait()
+        await self._answering.settle()
 
     def stop(self) -> None:
         """End the reply that is on its way; what came is kept."""
-        if self.replying and self._model.loading:
-            self.workers.cancel_group(self, "reply")
-        elif self.session is not None and self.replying:
-            self._stage.stopping = True
-            self.session.stop()
+        self._answering.stop()
 
     def action_escape(self) -> None:
         """Stop the reply, or leave editing, or clear the notice."""
@@ -303,6 +271,10 @@ class ChatScreen(Screen[None]):
             self.post_message(facts.ModelWanted())
         else:
             self.regenerate()
+
+    def action_next(self) -> None:
+        """In a room: let whoever is next speak."""
+        self.next()
 
     def action_sessions(self) -> None:
         """Show or fold the conversations."""
@@ -334,7 +306,7 @@ class ChatScreen(Screen[None]):
 
     async def swipe(self, step: int, node: Node | None = None) -> None:
         """Show another version; one past the last answer asks for a new one."""
-        if self.session is None or not self._may_change() or not self.session.path:
+        if self.session is None or not self._answering.may_change() or not self.session.path:
             return
         with self.reporting():
             if self.session.swipe(step, node.id if node else None):
@@ -350,12 +322,12 @@ class ChatScreen(Screen[None]):
 
     def begin_edit(self, node: Node) -> None:
         """Put a message into the composer to be reworded."""
-        if self._may_change():
+        if self._answering.may_change():
             self.box.edit(node)
             self.say("Editing what you said." if node.speaker == "user" else "Editing the answer.")
 
     async def _reworded(self, node: Node, text: str) -> None:
-        if self.session is None or not self._may_change():
+        if self.session is None or not self._answering.may_change():
             return
         with self.reporting():
             fresh = self.session.edit(node.id, text)
@@ -367,7 +339,7 @@ class ChatScreen(Screen[None]):
 
     @on(Transcript.Acted)
     async def _acted(self, event: Transcript.Acted) -> None:
-        if self._may_change():
+        if self._answering.may_change():
             with self.reporting():
                 await act_on(self, event.node, event.action)
 

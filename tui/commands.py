@@ -6,8 +6,17 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from rolekit.chat.export import write_export
-from rolekit.chat.looking import note_command, persona_command, prompt_lines, why_lines
+from rolekit.chat.looking import (
+    memory_lines,
+    note_command,
+    persona_command,
+    prompt_lines,
+    room_command,
+    why_lines,
+)
+from rolekit.chat.seat import Seat
 from rolekit.chat.session import Session
+from rolekit.chat.state import Persona
 from rolekit.chat.tree import Node
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded
@@ -17,6 +26,8 @@ from rolekit.tui.composer import Composer
 from rolekit.tui.context_screen import ContextScreen
 from rolekit.tui.help import HelpScreen
 from rolekit.tui.lines_screen import LinesScreen
+from rolekit.tui.lore_screen import LoreScreen
+from rolekit.tui.persona_screen import PersonaScreen
 from rolekit.tui.status import BUSY, figures
 
 if TYPE_CHECKING:
@@ -110,17 +121,57 @@ def _why(screen: ChatScreen, argument: str) -> None:
     screen.app.push_screen(LinesScreen("Beside your last message", why_lines(screen.session)))
 
 
+def _memory(screen: ChatScreen, argument: str) -> None:
+    assert screen.session is not None
+    heading = f"What {screen.role_name} remembers"
+    screen.app.push_screen(LinesScreen(heading, memory_lines(screen.session)))
+
+
+def _meant(session: Session, who: str) -> Seat:
+    """The seat that somebody named; in a room, without a name, the first that has lore."""
+    if who or session.room is None:
+        return session.find_seat(who)
+    return next((seat for seat in session.seats if seat.role.card or seat.role.lorebooks), session.seat)
+
+
+async def _lore(screen: ChatScreen, session: Session, argument: str) -> None:
+    def closed(changed: bool | None) -> None:
+        if changed:
+            with screen.reporting():
+                session.reread_lore()
+                screen.say("The next message uses the lorebook as it is now.")
+
+    screen.app.push_screen(LoreScreen(_meant(session, argument).role), closed)
+
+
 async def _note(screen: ChatScreen, session: Session, argument: str) -> None:
     screen.say(note_command(session, argument))
 
 
 async def _persona(screen: ChatScreen, session: Session, argument: str) -> None:
-    screen.say(persona_command(session, argument))
-    await screen.sync()
+    if argument:
+        screen.say(persona_command(session, argument))
+        await screen.sync()
+        return
+
+    def picked(persona: Persona | None) -> None:
+        if persona is not None and persona != session.state.persona:
+            screen.be(session, persona)
+
+    screen.app.push_screen(PersonaScreen(session.state.persona, session.conversation.user), picked)
 
 
 def _regen(screen: ChatScreen, argument: str) -> None:
     screen.regenerate()
+
+
+def _next(screen: ChatScreen, argument: str) -> None:
+    screen.next(argument)
+
+
+async def _room(screen: ChatScreen, session: Session, argument: str) -> None:
+    screen.say(room_command(session, argument))
+    await screen.sync()
 
 
 def _continue(screen: ChatScreen, argument: str) -> None:
@@ -200,8 +251,10 @@ _PLAIN: dict[str, Callable[[ChatScreen, str], None]] = {
     "context": _context,
     "prompt": _prompt,
     "why": _why,
+    "memory": _memory,
     "regen": _regen,
     "continue": _continue,
+    "next": _next,
 }
 _CHANGES: dict[str, Callable[[ChatScreen, Session, str], Awaitable[None]]] = {
     "edit": _edit,
@@ -212,6 +265,8 @@ _CHANGES: dict[str, Callable[[ChatScreen, Session, str], Awaitable[None]]] = {
     "title": _title,
     "save": _save,
     "export": _export,
+    "lore": _lore,
+    "room": _room,
     "note": _note,
     "persona": _persona,
 }

@@ -40,6 +40,7 @@ class Composer(TextArea):
                 "other versions of the answer, while nothing is typed; → past the last asks for one more",
             ),
             ("↑", "edit your last message, while nothing is typed"),
+            ("Ctrl+N", "in a room: let whoever is next speak"),
             ("PgUp PgDn", "scroll the conversation; Ctrl+End follows it again"),
             ("Tab", "go to the conversation, to edit, pin or delete any message"),
             ("/", "a command, see below; // begins a message with a slash"),

@@ -18,6 +18,14 @@ class RoleChosen(Message):
 
 
 @dataclass
+class RoomChosen(Message):
+    """Somebody wants to talk to several roles at once; new asks for a fresh conversation."""
+
+    slugs: tuple[str, ...]
+    new: bool = False
+
+
+@dataclass
 class ConversationChosen(Message):
     """Somebody wants to go on with a conversation."""
 

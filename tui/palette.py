@@ -13,6 +13,7 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from rolekit.text import one_line
 from rolekit.tui import facts
 from rolekit.tui.chat_screen import ChatScreen
+from rolekit.tui.roles_screen import RolesScreen
 from rolekit.tui.themes import NAMES
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class Palette(Provider):
         app = cast("RolekitApp", self.app)
         if isinstance(self.screen, ChatScreen):
             yield from _chat_entries(self.screen)
+        if isinstance(self.screen, RolesScreen):
+            yield Entry("Roles: import a card (i)", self.screen.action_import_card)
+            yield Entry("Roles: lorebooks of the chosen one (l)", self.screen.action_lore)
         yield Entry("Go: roles (F2)", partial(app.run_action, "switch_mode('roles')"))
         yield Entry("Go: chat (F3)", partial(app.run_action, "switch_mode('chat')"))
         yield Entry("Go: bench (F4)", partial(app.run_action, "switch_mode('bench')"))
@@ -81,6 +85,13 @@ def _chat_entries(screen: ChatScreen) -> Iterator[Entry]:
         ("Chat: new with this role", "new"),
         ("Chat: rename", "title"),
         ("Chat: what the model reads", "context"),
+        ("Chat: let somebody else speak (room)", "next"),
+        ("Chat: who is in the room", "room"),
+        ("Chat: the exact prompt", "prompt"),
+        ("Chat: what is remembered", "memory"),
+        ("Chat: why this was told", "why"),
+        ("Chat: lorebooks", "lore"),
+        ("Chat: who you are (persona)", "persona"),
         ("Chat: export as Markdown", "export"),
     ):
         yield Entry(label, partial(screen.run, name))

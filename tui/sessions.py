@@ -22,6 +22,7 @@ from rolekit.chat.tree import ConversationInfo
 from rolekit.text import one_line
 from rolekit.tui.facts import ConversationChosen, Left, RoleChosen
 from rolekit.tui.help import HelpText
+from rolekit.tui.memory_panel import MemoryPanel
 from rolekit.tui.safe import cells
 
 SHOWN = 200
@@ -110,6 +111,7 @@ class Sessions(Vertical):
         """The search line and the list."""
         yield SearchInput("search conversations", id="find")
         yield OptionList(id="conversations", markup=False, compact=True)
+        yield MemoryPanel()
 
     def show(self, current: str, role_slug: str) -> None:
         """List afresh and mark the conversation that is open."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +18,6 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rolekit.chat.tree import Node
-from rolekit.messages import Speaker
 from rolekit.text import sanitize
 from rolekit.tui.facts import Left
 from rolekit.tui.help import HelpText
@@ -30,6 +29,14 @@ FIRST_TURNS = 24
 PAGE_TURNS = 16
 FRAME_SECONDS = 1 / 16
 """Drawing costs about 15 ms, and the model needs the processor too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Who speaks: the name above the message, and which of a room's roles it is, by number."""
+
+    name: str
+    seat: int = 0
 
 
 class Fold(Static):
@@ -89,7 +96,7 @@ class Transcript(VerticalScroll):
         super().__init__(id=id)
         self._messages: list[Node] = []
         self._first = 0
-        self._names: Mapping[Speaker, str] = {}
+        self._voice_of: Callable[[Node], Voice] = lambda node: Voice("")
         self._fold: tuple[int, int] | None = None
         self._reply: Turn | None = None
         self._heard: list[str] = []
@@ -108,10 +115,10 @@ class Transcript(VerticalScroll):
     def _last(self) -> int:
         return self._first + len([turn for turn in self.turns if turn is not self._reply])
 
-    async def show(self, nodes: Sequence[Node], names: Mapping[Speaker, str]) -> None:
+    async def show(self, nodes: Sequence[Node], voice_of: Callable[[Node], Voice]) -> None:
         """Show another conversation, at its end."""
         self._drop_frame()
-        self._names, self._fold, self._reply, self._chosen = names, None, None, None
+        self._voice_of, self._fold, self._reply, self._chosen = voice_of, None, None, None
         async with self._change:
             self._messages = list(nodes)
             await self._mount_window(max(0, len(nodes) - FIRST_TURNS))
@@ -155,10 +162,12 @@ class Transcript(VerticalScroll):
         self._fold = (turns, before) if turns else None
         await self._place_fold()
 
-    async def begin_reply(self, name: str) -> None:
-        """Put a growing reply at the bottom and follow it."""
+    async def begin_reply(self, voice: Voice) -> None:
+        """Put a growing reply at the bottom and follow it; one that has said nothing yet makes room for it."""
+        if self._reply is not None:
+            await self.end_reply(None)
         await self.follow()
-        self._reply = Turn("assistant", name)
+        self._reply = Turn("assistant", voice.name, seat=voice.seat)
         await self.mount(self._reply)
         await self._trim_top()
 
@@ -298,7 +307,8 @@ class Transcript(VerticalScroll):
         self.vertical_scrollbar.position = self.scroll_y
 
     def _turn(self, node: Node) -> Turn:
-        return Turn(node.speaker, self._names.get(node.speaker, ""), node)
+        voice = self._voice_of(node)
+        return Turn(node.speaker, voice.name, node, seat=voice.seat)
 
     async def _remove(self, turns: Sequence[Turn]) -> None:
         if self._chosen in turns:

@@ -44,8 +44,8 @@ class Head(Widget):
 class Turn(Vertical):
     """A message. While it streams it is plain text that grows; once it is done it is set properly."""
 
-    def __init__(self, speaker: Speaker, name: str, node: Node | None = None) -> None:
-        super().__init__(classes=f"-{speaker}")
+    def __init__(self, speaker: Speaker, name: str, node: Node | None = None, *, seat: int = 0) -> None:
+        super().__init__(classes=f"-{speaker} -seat{seat}" if speaker == "assistant" else f"-{speaker}")
         self.speaker = speaker
         self.node = node
         self._head = Head(name)
@@ -114,6 +114,7 @@ class Turn(Vertical):
                 ("edited", node.edited),
                 ("stopped", node.state == "stopped"),
                 ("cut at the length limit", node.stop_reason == "length"),
+                ("stopped by moderation", node.stop_reason == "moderated"),
                 ("pinned", node.pinned),
             )
             if wanted

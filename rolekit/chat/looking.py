@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from rolekit.chat.insets import Woven
 from rolekit.chat.moderation import decisions_of
@@ -11,7 +12,10 @@ from rolekit.chat.room import POLICIES
 from rolekit.chat.seat import Seat
 from rolekit.chat.session import Session
 from rolekit.chat.state import Persona
+from rolekit.chat.tree import Node
 from rolekit.errors import RolekitError
+from rolekit.roles.lore.editing import entry_line, open_books
+from rolekit.roles.role import Role
 from rolekit.text import count, one_line, sanitize
 
 _DEPTH = re.compile(r"@(\d{1,3})\s+(.+)", re.DOTALL)
@@ -54,6 +58,37 @@ def _why(woven: Woven) -> list[str]:
 
 def _notices(session: Session) -> list[str]:
     return [f"notice: {one_line(text, 200)}" for text in session.notices]
+
+
+def memory_lines(session: Session) -> list[str]:
+    """What the role remembers of folded turns, and what came up beside the newest message; safe to print.
+
+    In a room, what each remembers.
+    """
+    rows = []
+    for seat in session.seats:
+        rows += [f"── {one_line(seat.role.name, 60)} ──"] if session.room else []
+        rows += _summaries(seat, session.path)
+    rows.append("── beside the last message ──")
+    said = any(node.speaker == "user" or node.stats for node in session.path)
+    return rows + (why_lines(session) if said else ["nothing has been said yet"])
+
+
+def _summaries(seat: Seat, path: Sequence[Node]) -> list[str]:
+    numbers = {node.id: number for number, node in enumerate(path, start=1)}
+    shown = set(seat.state.shown)
+    rows = []
+    for summary in seat.state.summaries:
+        if summary.first_node in numbers and summary.last_node in numbers:
+            stretch = f"messages {numbers[summary.first_node]} to {numbers[summary.last_node]}"
+        else:
+            stretch = "another branch"
+        where = "in the prompt" if summary in shown else "kept, not in the prompt"
+        heading = f"── {stretch} · by {one_line(summary.model, 40)} · {where} ──"
+        rows += [heading, *sanitize(summary.text).splitlines()]
+    return rows or [
+        "nothing has been summed up yet: all of the chat still stands in the prompt word for word"
+    ]
 
 
 def prompt_lines(session: Session) -> list[str]:
@@ -125,3 +160,18 @@ def persona_command(session: Session, argument: str) -> str:
     persona = find_persona(argument)
     session.set_persona(persona)
     return f"you are {one_line(persona.name)} from here on"
+
+
+def lore_lines(role: Role) -> list[str]:
+    """Every entry of the role's lorebooks: whether it is on, what fires it, how it begins; safe to print."""
+    books, notices = open_books(role)
+    rows = []
+    for one in books:
+        rows.append(f"── {one_line(one.book.name)} · {count(len(one.book.entries))} entries ──")
+        rows += [
+            f"{'on ' if entry.enabled else 'off'} {one_line(entry.label, 40)} · {entry_line(entry)} · "
+            f"{one_line(entry.content, 80)}"
+            for entry in one.book.entries
+        ]
+    rows += [f"notice: {one_line(text, 200)}" for text in notices]
+    return rows or ['this role has no lorebook; `lorebooks = ["FILE.json"]` in its file names one']

@@ -132,8 +132,9 @@ def plan(
     vocabulary: str,
     context_tokens: int,
     max_tokens: int,
+    spare_tokens: int = 0,
 ) -> Plan:
-    """What to send for a reply to path, folding more where it does not fit any longer.
+    """What to send for a reply to path, folding more where it does not fit any longer with spare_tokens beside it.
 
     opening is the role block and its examples; the greeting is in path. A context of 0 tokens is unknown: all is
     sent. Raises RolekitError when the role, the pinned turns and the newest message alone are too long.
@@ -141,7 +142,7 @@ def plan(
     turns = turns_of(path, vocabulary)
     if not context_tokens:
         return _Folder(opening, turns, counter, 0, 0).plan(fold, 0)
-    limit = context_tokens - reserve_tokens(max_tokens, context_tokens)
+    limit = context_tokens - reserve_tokens(max_tokens, context_tokens) - spare_tokens
     folder = _Folder(opening, turns, counter, context_tokens, limit)
     on_path = fold.node_id is None or any(node.id == fold.node_id for node in path)
     return folder.fit(fold if on_path and context_tokens <= fold.context_tokens else FoldPoint())

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rolekit.chat.state import Persona
 from rolekit.errors import RolekitError
-from rolekit.paths import home
+from rolekit.paths import home, write_text
 from rolekit.text import one_line
 
 _EXAMPLE = '[[personas]]\\nname = "Mary"\\ndescription = "{{user}} is a doctor home from the war."'
@@ -65,3 +65,28 @@ def find_persona(name: str) -> Persona:
         f"No persona is called {one_line(name, 60)}.",
         f"There are: {known}." if known else f"Write one into {personas_file()}: {_EXAMPLE}",
     )
+
+
+def save_persona(persona: Persona) -> None:
+    """Add a persona to personas.toml; what stands in the file stays. Raises RolekitError when it cannot be kept."""
+    name, description = one_line(persona.name, 80).strip(), persona.description.strip()
+    if not name:
+        raise RolekitError("A persona needs a name.", "Type one.")
+    if any(known.name.casefold() == name.casefold() for known in load_personas()):
+        raise RolekitError(
+            f"There is a persona called {one_line(name)} already.", f"Change it in {personas_file()}."
+        )
+    import tomlkit
+    from tomlkit.items import AoT
+
+    path = personas_file()
+    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+    rows = document.get("personas")
+    table = tomlkit.table() if rows is None or isinstance(rows, AoT) else tomlkit.inline_table()
+    table.add("name", name)
+    if description:
+        table.add("description", description)
+    if rows is None:
+        document.add("personas", rows := tomlkit.aot())
+    rows.append(table)
+    write_text(path, tomlkit.dumps(document))

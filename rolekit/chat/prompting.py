@@ -112,8 +112,10 @@ class Prompting:
         found = weave(seen, visible, loom, self.count, self.backend.context_tokens)
         return [*history[:-1], self._branch.weave(history[-1], found, self._seat)]
 
-    def plan(self, history: Sequence[Node], max_tokens: int, *, keep: bool = False) -> Plan:
-        """What to send for a reply to history; keep makes a fold that it needed last.
+    def plan(
+        self, history: Sequence[Node], max_tokens: int, *, keep: bool = False, spare_tokens: int = 0
+    ) -> Plan:
+        """What to send for a reply to history, with so much to spare; keep makes a fold that it needed last.
 
         Raises RolekitError when the role, the pinned turns and the newest message alone are too long.
         """
@@ -128,6 +130,7 @@ class Prompting:
                 vocabulary=self.backend.vocabulary,
                 context_tokens=self.backend.context_tokens,
                 max_tokens=max_tokens,
+                spare_tokens=spare_tokens,
             )
             turns, freed = turns + plan.folded_turns, freed + plan.freed_tokens
             shown = self._shown(state, plan.fold)

@@ -11,13 +11,17 @@ from itertools import zip_longest
 
 from rolekit.chat.insets import Inset
 from rolekit.chat.tree import Node
-from rolekit.ranking import Bm25, words_of
+from rolekit.ranking import Bm25, terms_of, words_of
 from rolekit.roles.facts import Fact
 from rolekit.text import one_line
 
 _MOST = 3
 """Memories that come up at once."""
 _TEXT_CHARACTERS = 600
+_PARTNER_SHARE = 0.5
+"""What a message gains by how well the other one of its exchange fits."""
+_QUESTION_SHARE = 0.7
+"""What a question counts beside a statement that fits as well."""
 _COMMON = 0.1
 """A fact comes up for a word that at most one in ten facts has: what they all share says nothing."""
 
@@ -30,6 +34,9 @@ class _Memory:
     text: str
     frame: str
     source: str
+    partner: int = -1
+    """The number of the message it answers, or that answers it; -1 where there is none."""
+    asks: bool = False
 
 
 @dataclass(slots=True)
@@ -80,7 +87,7 @@ class Recall:
         query = " ".join(dict.fromkeys(words_of(text)))
         said, messages = self._said(folded)
         known, facts = self._facts()
-        turns = [(messages[number], score) for number, score in said.rank(query)[: 4 * _MOST]]
+        turns = _by_exchange(messages, said.rank(text, once=True))[: 4 * _MOST]
         own = [(facts[number], score) for number, score in known.rank(query, common=_COMMON)[: 4 * _MOST]]
         pairs = zip_longest(turns, own)
         return [memory for pair in pairs for memory in pair if memory is not None]
@@ -90,7 +97,7 @@ class Recall:
         key = tuple(node.id for node in folded)
         if self._told is None or self._told[0] != key:
             memories = self._turns(folded)
-            self._told = key, Bm25([memory.text for memory in memories]), memories
+            self._told = key, Bm25([memory.text for memory in memories], terms_of), memories
         return self._told[1], self._told[2]
 
     def _facts(self) -> tuple[Bm25, list[_Memory]]:
@@ -104,12 +111,41 @@ class Recall:
         """Each folded message, and who said it."""
         frame = _frames(self.language)[0]
         rows = []
-        for node in folded:
+        for number, node in enumerate(folded):
             name = node.name or self.names[node.speaker == "assistant"]
             text = " ".join(node.text.split())
             short = text if len(text) <= _TEXT_CHARACTERS else text[: _TEXT_CHARACTERS - 1] + "…"
-            rows.append(_Memory(f"message {node.id}", f"{name}: {short}", frame, "said earlier"))
+            partner, asks = _partner(folded, number), text.endswith(("?", "？"))
+            rows.append(
+                _Memory(f"message {node.id}", f"{name}: {short}", frame, "said earlier", partner, asks)
+            )
         return rows
+
+
+def _partner(folded: Sequence[Node], number: int) -> int:
+    """The number of the message that this one answers, or of its answer; -1 where that is not folded."""
+    node = folded[number]
+    if number and node.speaker == "assistant" and folded[number - 1].id == node.parent_id:
+        return number - 1
+    follows = number + 1 < len(folded) and folded[number + 1].parent_id == node.id
+    return number + 1 if follows and node.speaker == "user" else -1
+
+
+def _by_exchange(
+    messages: Sequence[_Memory], ranked: Sequence[tuple[int, float]]
+) -> list[tuple[_Memory, float]]:
+    """The messages that fit, best first.
+
+    A question and its answer speak of the same thing, though only one of them may say the word; and of the two the
+    question tells less.
+    """
+    scores: dict[int, float] = {}
+    for number, score in ranked:
+        scores[number] = scores.get(number, 0.0) + score
+        if (partner := messages[number].partner) >= 0:
+            scores[partner] = scores.get(partner, 0.0) + score * _PARTNER_SHARE
+    weighed = ((n, score * (_QUESTION_SHARE if messages[n].asks else 1.0)) for n, score in scores.items())
+    return [(messages[n], score) for n, score in sorted(weighed, key=lambda pair: (-pair[1], pair[0]))]
 
 
 def _frames(language: str) -> tuple[str, str]:

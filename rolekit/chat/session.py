@@ -14,7 +14,7 @@ from rolekit.chat.events import ContextReport, Moderated, SessionEvent, UserSave
 from rolekit.chat.insets import Woven, woven_for
 from rolekit.chat.latch import Latch
 from rolekit.chat.options import ChatOptions
-from rolekit.chat.reflecting import due_turns, reflect
+from rolekit.chat.preparing import pressing, use_the_pause
 from rolekit.chat.replying import Replier, Wish
 from rolekit.chat.report import PromptReport
 from rolekit.chat.room import Room, Turns, room_of, with_room, with_speaker
@@ -328,22 +328,25 @@ class Session:
         self.room = replace(self._room(), turns=turns)
         self.store.set_extra(self.id, with_room(self.store.row(self.id)["extra"], self.room))
 
+    def reread_lore(self) -> None:
+        """Take the roles' lorebooks as they are now; they may have been changed since the chat was opened."""
+        self._latch.idle()
+        for seat in self.seats:
+            seat.prompting.set_state(seat.state)
+
     @property
     def reflection_due(self) -> bool:
-        """Whether the next fold is near and what it takes has not been summed up yet."""
-        return not self._latch.busy and self._due() is not None
+        """Whether something is to be summed up before it is folded, or room to be made for the next message."""
+        return not self._latch.busy and pressing(self.seats, self.seat, self._branch.path, self.max_tokens)
 
     async def reflect(self) -> Summary | None:
-        """Let a role sum up what will be folded next; for a moment when nobody waits. stop() ends it.
+        """Let a role sum up what will be folded next, and fold it when the next message would not fit.
 
-        None when nothing was due, or it was stopped. The prompt changes only when the turns are folded.
+        For a moment when nobody waits; stop() ends it. None when nothing was to be summed up, or it was stopped.
         """
         with self._latch.streaming():
-            seat = self._due()
-            if seat is None:
-                return None
-            request = Request((), cancel=self._latch.cancel)
-            return await reflect(seat.prompting, seat.role, self._branch.path, self.max_tokens, request)
+            request = Request((), max_tokens=self.max_tokens, cancel=self._latch.cancel)
+            return await use_the_pause(self.seats, self.seat, self._branch.path, request)
 
     def why(self, who: str = "") -> Woven | None:
         """What stands beside the newest message said to a role and why, and what a limit kept out.
@@ -386,8 +389,3 @@ class Session:
     def _request(self) -> Request:
         """What every reply has in common; seed is the conversation's."""
         return Request((), self.sampling, self.seed, self.max_tokens, cancel=self._latch.cancel)
-
-    def _due(self) -> Seat | None:
-        """Whose memory is due."""
-        due = (s for s in self.seats if due_turns(s.prompting, self._branch.path, self.max_tokens))
-        return next(due, None)

@@ -44,6 +44,8 @@ COMMANDS: tuple[CommandHelp, ...] = (
     CommandHelp("context", "", "show what is in the context, token by token"),
     CommandHelp("prompt", "", "show the exact prompt, and where each part comes from"),
     CommandHelp("why", "", "show which lore fired and what was remembered, and what was cut"),
+    CommandHelp("memory", "", "show what was summed up and what was remembered"),
+    CommandHelp("lore", "", "the lorebooks of this role: what fires on which key"),
     CommandHelp(
         "note",
         "TEXT",

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from rolekit.chat.casting import players_of
 from rolekit.chat.events import SessionEvent
 from rolekit.chat.export import write_export
-from rolekit.chat.looking import note_command, persona_command, prompt_lines, room_command, why_lines
+from rolekit.chat.looking import (
+    lore_lines,
+    memory_lines,
+    note_command,
+    persona_command,
+    prompt_lines,
+    room_command,
+    why_lines,
+)
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
 from rolekit.chat.slash import Command, help_lines, literal, parse
@@ -117,6 +125,8 @@ class PlainChat:
             "export": self._export,
             "context": lambda _: self._context(),
             "prompt": lambda _: self._note("\n".join(prompt_lines(self.session))),
+            "memory": lambda _: self._note("\n".join(memory_lines(self.session))),
+            "lore": lambda _: self._note("\n".join(lore_lines(self.session.role))),
             "why": lambda _: self._note("\n".join(why_lines(self.session))),
             "note": lambda text: self._note(note_command(self.session, text)),
             "persona": lambda name: self._note(persona_command(self.session, name)),

@@ -3,61 +3,37 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rolekit.commands.roles import refuse_to_replace
-from rolekit.errors import RolekitError
-from rolekit.paths import ensure_dir, replacing, roles_dir
+from rolekit.paths import roles_dir
 from rolekit.roles.cards.card import Card
 from rolekit.roles.cards.from_role import card_of
+from rolekit.roles.cards.importing import look_at, take_in
 from rolekit.roles.cards.reading import read_card
 from rolekit.roles.cards.to_role import role_of
 from rolekit.roles.cards.trust import lines_of, trust_sheet
 from rolekit.roles.cards.writing import Version, write_card
 from rolekit.roles.library import Entry, RoleLibrary
-from rolekit.roles.names import slug_of
-from rolekit.text import one_line, sanitize
-
-KEPT = "cards"
-"""The folder beside the user's roles where the originals are kept."""
+from rolekit.text import sanitize
 
 
 def import_card(file: Path, *, force: bool, as_json: bool) -> None:
     """Make a role of a card, keep the card beside it, and say what it would put into prompts."""
-    card = read_card(file)
-    made = role_of(card)
-    slug = slug_of(made.role.name)
-    kept = f"{KEPT}/{slug}{file.suffix.lower()}"
+    prospect = look_at(file)
     if not force:
         refuse_to_replace(
-            roles_dir() / f"{slug}.toml", "Rename the one you have, or replace it with --force."
+            roles_dir() / f"{prospect.slug}.toml", "Rename the one you have, or replace it with --force."
         )
-    sheet = trust_sheet(card)
-    for line in (*lines_of(sheet), *(f"  Note: {notice}" for notice in made.notices)):
+    for line in prospect.lines:
         print(sanitize(line), file=sys.stderr)
-    _keep(file, roles_dir() / kept)
-    role = made.role.model_copy(update={"card": kept})
-    path = RoleLibrary().save(role, slug, overwrite=force)
-    row = {"role": role.name, "slug": slug, "path": str(path), "card": str(roles_dir() / kept)}
-    print(json.dumps({**row, "trust": asdict(sheet)}, ensure_ascii=False) if as_json else sanitize(str(path)))
-
-
-def _keep(source: Path, target: Path) -> None:
-    """Copy the original, byte for byte."""
-    ensure_dir(target.parent)
-    if target.exists() and target.samefile(source):
-        return
-    try:
-        with source.open("rb") as original, replacing(target) as copy:
-            shutil.copyfileobj(original, copy)
-    except OSError as error:
-        raise RolekitError(
-            f"The card {one_line(source.name)} could not be copied ({error.strerror}).", "Check its place."
-        ) from error
+    path, kept = take_in(prospect, RoleLibrary(), overwrite=force)
+    row = {"role": prospect.role.name, "slug": prospect.slug, "path": str(path), "card": str(kept)}
+    whole = {**row, "trust": asdict(prospect.sheet)}
+    print(json.dumps(whole, ensure_ascii=False) if as_json else sanitize(str(path)))
 
 
 def export_card(entry: Entry, target: Path, version: Version | None) -> None:

@@ -313,3 +313,32 @@ async def test_a_context_smaller_than_the_role_is_one_sentence(begin, talk):
     with pytest.raises(RolekitError, match="--ctx"):
         await talk(session, "Hello")
     assert session.context().used_tokens > 16
+
+
+async def test_room_is_made_before_the_message_that_needs_it(store, role, talk):
+    backend = ScriptedBackend(["word " * 30], context_tokens=400)
+    backend.vocabulary = "words"
+    options = ChatOptions(user="Ann", seed=7, guard=False, memory=False, max_tokens=30)
+    session = Session.start(store, backend, role, "ada", options=options)
+    evaluated, folded = [], 0
+    for number in range(40):
+        events = await talk(session, f"Question number {number}, if you please?")
+        folded += any(isinstance(event, Folded) for event in events)
+        evaluated.append(session.last_stats.evaluated_tokens)
+        if session.reflection_due:
+            before = len(backend.requests)
+            assert await session.reflect() is None
+            assert backend.requests[before].max_tokens == 1
+            assert not session.reflection_due
+    assert folded == 0
+    assert store.row(session.id)["fold_node"]
+    assert max(evaluated[1:]) <= 8
+
+
+async def test_no_room_is_made_where_nothing_is_kept(store, role, talk):
+    backend = ScriptedBackend(["word " * 30], context_tokens=400)
+    options = ChatOptions(user="Ann", seed=7, guard=False, memory=False, max_tokens=30)
+    session = Session.start(store, backend, role, "ada", options=options)
+    for number in range(15):
+        await talk(session, f"Question number {number}, if you please?")
+        assert not session.reflection_due

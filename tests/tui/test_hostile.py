@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App
 
+from rolekit.chat.personas import personas_file
 from rolekit.chat.store import Store
 from rolekit.errors import RolekitError
 from rolekit.roles.library import Entry, RoleLibrary
 from rolekit.roles.role import Example, Role
 from rolekit.tui.prose import blocks
 from rolekit.tui.safe import cells, content, line
+from rolekit.tui.trust_screen import TrustScreen
 
 TUI = Path(__file__).parents[2] / "tui"
 
@@ -176,6 +179,45 @@ async def test_hostile_errors_labels_and_questions(make_app, drive, steady, text
         await hand.send("/context")
         await hand.pilot.pause(0.1)
         assert_clean(hand.app)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_a_hostile_card_and_personas(make_app, drive, tmp_path: Path, size: tuple[int, int]) -> None:
+    text = HOSTILE.encode("utf-8", "replace").decode()
+    entry = {"keys": [text, *CORPUS[:3]], "content": "@@depth 1\n" + text, "comment": text, "enabled": True}
+    book = {"name": text, "entries": [entry, {**entry, "keys": ["rooms"]}]}
+    data = {"name": text, "description": text, "first_mes": text, "system_prompt": text, "creator": text}
+    card = {"spec": "chara_card_v2", "spec_version": "2.0", "data": {**data, "character_book": book}}
+    path = tmp_path / "evil.json"
+    path.write_text(json.dumps(card), encoding="utf-8")
+    personas_file().parent.mkdir(parents=True, exist_ok=True)
+    persona = json.dumps(text.replace("\x7f", " ")[:60])
+    personas_file().write_text(f"[[personas]]\nname = {persona}\ndescription = {persona}\n", encoding="utf-8")
+    async with drive(make_app(role=None), size=size) as hand:
+        await hand.press("ctrl+o")
+        await hand.pilot.pause()
+        hand.app.screen.query_one("Input").value = str(path)
+        await hand.press("enter")
+        await hand.until(lambda: isinstance(hand.app.screen, TrustScreen))
+        await hand.pilot.pause()
+        assert_clean(hand.app)
+        await hand.press("escape")
+        await hand.pilot.pause()
+        await hand.app.open_chat(str(path))
+        await hand.settle()
+        await hand.say("Nice rooms.")
+        assert_clean(hand.app)
+        for command in ("/lore", "/persona", "/memory"):
+            await hand.send(command)
+            await hand.pilot.pause(0.05)
+            assert_clean(hand.app)
+            if command == "/lore":
+                await hand.press("e")
+                await hand.pilot.pause(0.05)
+                assert_clean(hand.app)
+                await hand.press("escape")
+            await hand.press("escape")
+            await hand.pilot.pause()
 
 
 @settings(max_examples=300, deadline=None)

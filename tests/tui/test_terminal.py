@@ -19,6 +19,10 @@ from pathlib import Path
 import pyte
 import pytest
 
+from rolekit.roles.cards import png
+from rolekit.roles.cards.card import Asset, Card
+from rolekit.roles.cards.writing import write_card
+
 pytestmark = [pytest.mark.terminal, pytest.mark.model]
 
 COLUMNS, ROWS = 100, 30
@@ -29,13 +33,13 @@ PATIENCE = 240.0
 class Terminal:
     """A program in a pseudo-terminal, and the screen that it draws there."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, term: str = "xterm-256color") -> None:
         self.screen = pyte.Screen(COLUMNS, ROWS)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONUTF8": "1"}
+        environment = {**os.environ, "TERM": term, "COLORTERM": "truecolor", "PYTHONUTF8": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rolekit", *arguments],
             stdin=slave,
@@ -110,8 +114,8 @@ def open_terminal(starter_path: Path) -> Iterator[Callable[..., Terminal]]:
     assert starter_path.exists()
     opened: list[Terminal] = []
 
-    def start(*arguments: str) -> Terminal:
-        terminal = Terminal(*arguments)
+    def start(*arguments: str, term: str = "xterm-256color") -> Terminal:
+        terminal = Terminal(*arguments, term=term)
         opened.append(terminal)
         return terminal
 
@@ -211,4 +215,31 @@ def test_a_role_is_trained_stopped_and_gone_on_with(
     terminal.type("\r")
     terminal.shows("zora · training", 120)
     assert terminal.quit() == 0
+    assert "Traceback" not in terminal.text
+
+
+def test_a_card_comes_in_past_its_trust_sheet(open_terminal: Callable[..., Terminal], tmp_path: Path) -> None:
+    """In a terminal that is named like one with pictures and answers no question: half cells, and no key is lost."""
+    path = tmp_path / "irene.png"
+    data = {
+        "name": "Irene Adler",
+        "description": "You are Irene Adler.",
+        "first_mes": "Hm.",
+        "system_prompt": "Sing.",
+    }
+    image = png.plain_png()
+    carrier = Asset("i", len(image), lambda: image)
+    payload = {"spec": "chara_card_v2", "spec_version": "2.0", "data": data}
+    write_card(Card(payload, "v2", "png", path, image=carrier), path)
+    terminal = open_terminal(term="xterm-kitty")
+    terminal.shows("who would you like to talk to?", 60)
+    terminal.type("\x0f")
+    terminal.shows("Which card?", 30)
+    terminal.type(f"{path}\r")
+    terminal.shows("Import Irene Adler?", 30)
+    terminal.shows("Sing.")
+    terminal.type("\r")
+    terminal.shows("▀▀▀", 30)
+    assert terminal.quit() == 0
+    assert b"\x1b_G" not in terminal.raw.split(b"\x1b[?1049h")[-1]
     assert "Traceback" not in terminal.text

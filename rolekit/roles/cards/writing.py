@@ -140,12 +140,12 @@ def _picture(card: Card) -> bytes:
 def _is_icon(card: Card, path: str) -> bool:
     assets = card.data.get("assets")
     return any(
-        isinstance(row, dict) and row.get("type") == "icon" and _asset_path(row.get("uri")) == path
+        isinstance(row, dict) and row.get("type") == "icon" and asset_path(row.get("uri")) == path
         for row in (assets if isinstance(assets, list) else ())
     )
 
 
-def _asset_path(uri: object) -> str | None:
+def asset_path(uri: object) -> str | None:
     """What an embedded URI calls its file; None for a URI that points elsewhere."""
     return _SCHEME.sub("", uri) if isinstance(uri, str) and _SCHEME.match(uri) else None
 
@@ -158,7 +158,7 @@ def _with_scheme(payload: dict[str, Any], card: Card, scheme: str) -> dict[str, 
         return payload
     payload["data"]["assets"] = [
         {**row, "uri": scheme + path}
-        if isinstance(row, dict) and (path := _asset_path(row.get("uri"))) is not None
+        if isinstance(row, dict) and (path := asset_path(row.get("uri"))) is not None
         else row
         for row in assets
     ]
