@@ -45,7 +45,7 @@ async def use_the_pause(
 def _to_reflect(seats: Sequence[Seat], path: Sequence[Node], max_tokens: int) -> Seat | None:
     """Whose memory is due."""
     return next(
-        (seat for seat in seats if seat.prompting.memory and due_turns(seat.prompting, path, max_tokens)),
+        (seat for seat in seats if due_turns(seat.prompting, path, max_tokens)),
         None,
     )
 
