@@ -7,7 +7,6 @@ weights share (query, key and value) are summed once, and the output matrix, whi
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,10 +16,7 @@ import numpy as np
 
 from rolekit.convert.graph import check_layout, is_float32, matrix_of, node_at, operation
 from rolekit.convert.imatrix import Importance, ImportanceMatrix
-from rolekit.engine import log
-from rolekit.engine.adapters import Adapters
-from rolekit.engine.model import Model
-from rolekit.engine.threads import physical_cores
+from rolekit.convert.runner import Runner
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
 
@@ -38,20 +34,16 @@ class Collector:
 
         Raises RolekitError when llama.cpp cannot load one of them or there is not enough memory.
         """
-        self.model = Model(path)
-        self.vocabulary = self.model.vocabulary
-        self._adapters = Adapters(self.model)
-        self._sums = _Sums(self._last_weight())
+        self._sums = _Sums()
         self._callback = llama_cpp.ggml_backend_sched_eval_callback(self._sums.see)
-        self._pointer: Any = None
-        try:
-            self._pointer = self._context(threads or physical_cores())
-            self._batch = llama_cpp.llama_batch_init(CHUNK_TOKENS, 0, 1)
-            self._use([(self._adapters.load(file).pointer, scale) for file, scale in adapters])
-        except BaseException:
-            self.close()
-            raise
-        self._texts = 0
+        self._runner = Runner(path, adapters, self._settings, batch_tokens=CHUNK_TOKENS, threads=threads)
+        self.model = self._runner.model
+        self.vocabulary = self.model.vocabulary
+        self._sums.last_weight = self._last_weight()
+
+    def _settings(self, params: Any) -> None:
+        params.n_ctx = CHUNK_TOKENS
+        params.cb_eval = self._callback
 
     def add(self, ids: Sequence[int]) -> int:
         """Read one text (token ids, from position 0), in chunks of CHUNK_TOKENS that know nothing of each other.
@@ -65,7 +57,6 @@ class Collector:
             if len(chunk) >= LEAST_ROWS:
                 self._evaluate(chunk)
                 counted += len(chunk)
-        self._texts += 1
         return counted
 
     def matrix(self, datasets: Sequence[str] = ()) -> ImportanceMatrix:
@@ -84,12 +75,7 @@ class Collector:
 
     def close(self) -> None:
         """Free the model and everything that was made from it; closing twice is fine."""
-        if self._pointer:
-            llama_cpp.llama_batch_free(self._batch)
-            llama_cpp.llama_free(self._pointer)
-            self._pointer = None
-        self._adapters.close()
-        self.model.close()
+        self._runner.close()
 
     def __enter__(self) -> Self:
         return self
@@ -106,51 +92,14 @@ class Collector:
         ]
         return max(names, key=lambda name: int(name.split(".")[1]), default="")
 
-    def _context(self, threads: int) -> Any:
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = params.n_batch = params.n_ubatch = CHUNK_TOKENS
-        params.n_outputs_max = CHUNK_TOKENS
-        params.n_seq_max = 1
-        params.n_threads = params.n_threads_batch = threads
-        params.no_perf = True
-        params.cb_eval = self._callback
-        log.last_errors()
-        pointer = llama_cpp.llama_init_from_model(self.model.pointer, params)
-        if not pointer:
-            raise RolekitError(
-                f"There is not enough memory to run {self.model.path.name}.",
-                "Close other programs, or use a smaller model.",
-            )
-        return pointer
-
-    def _use(self, adapters: Sequence[tuple[Any, float]]) -> None:
-        count = len(adapters)
-        pointers = (llama_cpp.llama_adapter_lora_p_ctypes * count)(*(pointer for pointer, _ in adapters))
-        scales = (ctypes.c_float * count)(*(scale for _, scale in adapters))
-        llama_cpp.llama_set_adapters_lora(self._pointer, pointers, count, scales)
-
     def _evaluate(self, ids: Sequence[int]) -> None:
-        batch = self._batch
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._pointer), True)
-        for index, token in enumerate(ids):
-            batch.token[index] = token
-            batch.pos[index] = index
-            batch.n_seq_id[index] = 1
-            batch.seq_id[index][0] = 0
-            batch.logits[index] = (
-                True  # otherwise the last layer's feed-forward part sees only the last token
-            )
-        batch.n_tokens = len(ids)
+        self._runner.forget()
         self._sums.begin()
-        status = llama_cpp.llama_decode(self._pointer, batch)
-        llama_cpp.llama_synchronize(self._pointer)
+        # An output at every position: otherwise the last layer's feed-forward part sees only the last token.
+        status = self._runner.decode(ids)
+        llama_cpp.llama_synchronize(self._runner.context)
         self._sums.reraise()
-        if status:
-            reason = (log.last_errors() or [f"code {status}"])[-1]
-            raise RolekitError(
-                f"llama.cpp could not evaluate the text ({one_line(reason)}).",
-                "If it happens again, please report it.",
-            )
+        self._runner.check(status)
 
 
 class _Sums:
@@ -159,8 +108,9 @@ class _Sums:
     llama.cpp calls through C, where an exception would be lost: it is kept, the graph is left, and reraise raises it.
     """
 
-    def __init__(self, last_weight: str) -> None:
-        self._last_weight = last_weight
+    def __init__(self) -> None:
+        self.last_weight = ""
+        """Behind it the graph is left."""
         self._sums: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
         self._counts: dict[str, int] = {}
         self._error: BaseException | None = None
@@ -232,7 +182,7 @@ class _Sums:
         else:
             self._sums[name] = self._squares.copy()
         self._counts[name] = self._counts.get(name, 0) + self._rows
-        return name != self._last_weight
+        return name != self.last_weight
 
 
 def _weight_name(raw: bytes) -> str:

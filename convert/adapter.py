@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from rolekit.adapter_folder import format_of
 from rolekit.convert.source import Float32, Index
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
@@ -198,19 +199,7 @@ def read_adapter(folder: Path) -> Adapter:
         )
     if not folder.is_dir():
         raise RolekitError(f"There is no adapter folder {folder}.", "Give the folder that training wrote.")
-    if (folder / adapter_peft.WEIGHTS).is_file():
-        return adapter_peft.read(folder)
-    if (folder / adapter_mlx.WEIGHTS).is_file():
-        return adapter_mlx.read(folder)
-    if (folder / "adapter_model.bin").is_file():
-        raise RolekitError(
-            f"{folder} holds its weights as a pickle (adapter_model.bin), which can run code when it is read.",
-            "Save it again with PEFT's save_pretrained(…, safe_serialization=True).",
-        )
-    raise RolekitError(
-        f"{folder} holds no adapter: neither {adapter_peft.WEIGHTS} (PEFT) nor {adapter_mlx.WEIGHTS} (mlx-lm).",
-        "Give the folder that training wrote.",
-    )
+    return adapter_peft.read(folder) if format_of(folder) == "peft" else adapter_mlx.read(folder)
 
 
 def listed(items: list[str], separator: str = ", ") -> str:

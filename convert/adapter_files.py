@@ -1,25 +1,22 @@
-"""The two files of an adapter folder: its config (JSON) and its tensors (safetensors), read with care."""
+"""The tensors of an adapter folder (safetensors), read with care when they are asked for."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from rolekit.adapter_folder import CONFIG_FILE
 from rolekit.convert.adapter import Shape, listed
 from rolekit.convert.safetensors_files import SafetensorsSource
 from rolekit.convert.source import Float32, Index, span
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
 
-CONFIG = "adapter_config.json"
-_MAX_CONFIG_BYTES = 16 << 20
 _KEPT = 8
 """Matrices that stay in memory: every block of rows of a tensor needs its A again."""
 
@@ -49,7 +46,7 @@ class AdapterFile:
 
     def digest(self) -> str:
         """Tells these files from any other: name, size and time of both, and the config's content."""
-        config = self.path.with_name(CONFIG).read_bytes()
+        config = self.path.with_name(CONFIG_FILE).read_bytes()
         return f"{self._source.fingerprint()}:{hashlib.sha256(config).hexdigest()}"
 
     def _read(self, name: str) -> Float32:
@@ -81,31 +78,6 @@ class StoredMatrix:
             values = self.file.whole(self.name).T
             return values if index is None else values[index]
         return self.file.whole(self.name) if index is None else self.file.rows(self.name, index)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The adapter's settings.
-
-    Raises RolekitError when the file is missing, too long or no JSON object.
-    """
-    path = folder / CONFIG
-    try:
-        if path.stat().st_size > _MAX_CONFIG_BYTES:
-            raise ValueError("it is too long")
-        config = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RolekitError(
-            f"{path} could not be read ({error.strerror or error}): without it nobody knows the adapter's scale.",
-            "Copy it from where the adapter was trained.",
-        ) from error
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if type(error) is ValueError else "it is no JSON text"
-        raise RolekitError(
-            f"{path} is damaged: {reason}.", "Copy it from where the adapter was trained."
-        ) from error
-    if not isinstance(config, dict):
-        raise RolekitError(f"{path} is no table of settings.", "Copy it from where the adapter was trained.")
-    return config
 
 
 def refuse_all(folder: Path, faults: Iterable[str], what_to_do: str) -> None:

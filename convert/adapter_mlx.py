@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rolekit.adapter_folder import WEIGHTS_FILES, read_config
 from rolekit.convert.adapter import Adapter, LowRank, Matrix
-from rolekit.convert.adapter_files import AdapterFile, StoredMatrix, read_config, refuse_all
+from rolekit.convert.adapter_files import AdapterFile, StoredMatrix, refuse_all
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
 
-WEIGHTS = "adapters.safetensors"
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "tok_embeddings")
 _AGAIN = "Train it again with mlx-lm, or copy both files from where it was trained."
 
@@ -31,7 +31,7 @@ def read(folder: Path) -> Adapter:
             f"The adapter {one_line(folder.name)} is of the type {one_line(str(kind))}, not lora, dora or full.",
             _AGAIN,
         )
-    file = AdapterFile(folder / WEIGHTS)
+    file = AdapterFile(folder / WEIGHTS_FILES["mlx"])
     low_rank, replaced = (
         ({}, _whole(folder, file)) if kind == "full" else (_low_ranks(folder, config, file, kind), {})
     )

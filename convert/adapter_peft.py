@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import regex  # type: ignore[import-untyped, unused-ignore]
-
+from rolekit.adapter_folder import WEIGHTS_FILES, lora_scale, matching, pattern_table, read_config
 from rolekit.convert.adapter import Adapter, LowRank, Matrix, TokenRows
-from rolekit.convert.adapter_files import AdapterFile, StoredMatrix, read_config, refuse_all
+from rolekit.convert.adapter_files import AdapterFile, StoredMatrix, refuse_all
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
 
-WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
-_PATTERN_SECONDS = 1.0
 
 _HONOURED = frozenset(
     {
@@ -72,7 +69,7 @@ def read(folder: Path) -> Adapter:
     """The PEFT adapter in folder; see read_adapter."""
     config = read_config(folder)
     _check_config(folder, config)
-    file = AdapterFile(folder / WEIGHTS)
+    file = AdapterFile(folder / WEIGHTS_FILES["peft"])
     settings = _Settings(config)
     parts = _sorted_parts(folder, file)
     faults = [fault for module in parts.low for fault in settings.faults(module, parts.low[module])]
@@ -175,18 +172,21 @@ class _Settings:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
-        self._ranks = _patterns(config, "rank_pattern")
-        self._alphas = _patterns(config, "alpha_pattern")
+        self._ranks = pattern_table(config, "rank_pattern")
+        self._alphas = pattern_table(config, "alpha_pattern")
 
     def rank(self, module: str) -> object:
-        return self._find(self._ranks, module, self._config.get("r"))
+        return matching(self._ranks, module, self._config.get("r"))
+
+    def alpha(self, module: str) -> object:
+        return matching(self._alphas, module, self._config.get("lora_alpha"))
 
     def scale(self, module: str) -> float:
-        """What B·A is multiplied by: alpha/r, or alpha/sqrt(r) for rsLoRA."""
-        rank, alpha = self.rank(module), self._find(self._alphas, module, self._config.get("lora_alpha"))
+        """What B·A is multiplied by, once `faults` has found none."""
+        rank, alpha = self.rank(module), self.alpha(module)
         assert isinstance(rank, int)
         assert isinstance(alpha, int | float)
-        return alpha / math.sqrt(rank) if self._config.get("use_rslora") else alpha / rank
+        return lora_scale(self._config, rank, alpha)
 
     def faults(self, module: str, halves: Mapping[str, StoredMatrix]) -> list[str]:
         """What is wrong with a module's settings and tensors."""
@@ -194,7 +194,7 @@ class _Settings:
         first, second = ("embedding_A", "embedding_B") if embedding else ("lora_A", "lora_B")
         if first not in halves or second not in halves:
             return [f"{one_line(module)} has only one half of its low-rank change"]
-        rank, alpha = self.rank(module), self._find(self._alphas, module, self._config.get("lora_alpha"))
+        rank, alpha = self.rank(module), self.alpha(module)
         if type(rank) is not int or rank < 1:
             return [f"the rank of {one_line(module)} is {one_line(str(rank))}"]
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
@@ -206,29 +206,6 @@ class _Settings:
             found = f"{a.shape[0]} and {b.shape[1]}" if a.shape[0] != b.shape[1] else str(a.shape[0])
             return [f"{one_line(module)} has rank {found} in its tensors and {rank} in its settings"]
         return _other_faults(module, halves, b.shape[0], embedding, self._config.get("use_dora"))
-
-    @staticmethod
-    def _find(patterns: Mapping[str, Any], module: str, otherwise: object) -> object:
-        """The first pattern that matches the module's name or its end; a stranger's expression gets a time limit."""
-        for pattern, value in patterns.items():
-            try:
-                if regex.match(rf"(.*\.)?({pattern})$", module, timeout=_PATTERN_SECONDS):
-                    return value
-            except (regex.error, TimeoutError) as error:
-                raise RolekitError(
-                    f"The adapter's pattern {one_line(pattern)!r} is no usable expression.",
-                    "Correct rank_pattern and alpha_pattern in adapter_config.json.",
-                ) from error
-        return otherwise
-
-
-def _patterns(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = config.get(key) or {}
-    if not isinstance(found, dict):
-        raise RolekitError(
-            f"{key} in adapter_config.json is no table.", "Copy the file from where the adapter was trained."
-        )
-    return found
 
 
 def _other_faults(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from rolekit.convert.adapter import read_adapter
 from rolekit.convert.base import Base, open_base
 from rolekit.convert.delta import MergedSource
-from rolekit.convert.imatrix import read_imatrix
+from rolekit.convert.imatrix import quantize_keys, read_imatrix
 from rolekit.convert.job import Job, Produced, Progress
 from rolekit.convert.layout import FileLayout, lay_out
 from rolekit.convert.memory import give_back
@@ -47,8 +47,10 @@ def convert(
     The same job run again goes on where the last run stopped, tensor by tensor.
     Raises RolekitError for anything wrong with the base, the adapter, the tokenizer, the weights or the disk.
     """
+    calibration: dict[str, MetaValue] = {}
     if imatrix is None and job.imatrix:
-        imatrix = read_imatrix(job.imatrix).means()
+        matrix = read_imatrix(job.imatrix)
+        imatrix, calibration = matrix.means(), quantize_keys(matrix, job.imatrix)
     if not overrides and job.plan:
         overrides = read_plan(job.plan)
     mix = Mix(job.type_name, has_imatrix=imatrix is not None, overrides=overrides)
@@ -60,7 +62,7 @@ def convert(
         metadata, notes = base.metadata(plan, strict=job.strict_tokenizer, adapter=job.adapter)
         files = lay_out(
             job.out,
-            _complete(metadata, job, mix),
+            {**_complete(metadata, job, mix), **calibration},
             plan.tensors,
             {name: choice.type_name for name, choice in choices.items()},
             job.split_bytes,

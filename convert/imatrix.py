@@ -59,6 +59,19 @@ class ImportanceMatrix:
         return {name: entry.mean() for name, entry in self.entries.items()}
 
 
+def quantize_keys(matrix: ImportanceMatrix, path: Path) -> dict[str, MetaValue]:
+    """The metadata that llama-quantize leaves in a file that it made with matrix, which lies at path.
+
+    llama-quantize writes path as it was typed; here it is the name alone, for a file that is given away.
+    """
+    return {
+        "quantize.imatrix.file": path.name,
+        **({"quantize.imatrix.dataset": matrix.datasets[0]} if matrix.datasets else {}),
+        "quantize.imatrix.entries_count": len(matrix.entries),
+        **({"quantize.imatrix.chunks_count": matrix.chunk_count} if matrix.chunk_count > 0 else {}),
+    }
+
+
 def read_imatrix(path: Path) -> ImportanceMatrix:
     """The importance matrix in a file that rolekit or llama-imatrix wrote, in the GGUF or the older .dat form.
 

@@ -12,6 +12,7 @@ from rolekit.convert.metadata import ALIGNMENT, MetaValue, encode_header
 from rolekit.convert.output import Region
 from rolekit.convert.plan import OutputTensor
 from rolekit.convert.tensor_types import row_bytes
+from rolekit.errors import RolekitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,14 @@ def lay_out(
     """The output files: one at out, or several beside it, named as llama.cpp names a split model's.
 
     types: every tensor's type by its name. split_bytes: the most weights that one file holds (0: all); a tensor
-    larger than that has a file of its own.
+    larger than that has a file of its own. Raises RolekitError where the other kind of run, one file or several, has
+    left its half-made files.
     """
-    groups = _grouped(tensors, types, split_bytes)
+    groups, part = _grouped(tensors, types, split_bytes), out.with_name(f"{out.name}.part")
+    _check_place(part, several=len(groups) > 1)
     if len(groups) == 1:
-        return (_file(out.with_name(f"{out.name}.part"), out, metadata, tensors, types),)
-    files, folder, stem = [], out.with_name(f"{out.name}.part"), out.name.removesuffix(".gguf")
+        return (_file(part, out, metadata, tensors, types),)
+    files, stem = [], out.name.removesuffix(".gguf")
     for number, group in enumerate(groups):
         name = f"{stem}-{number + 1:05d}-of-{len(groups):05d}.gguf"
         split: dict[str, MetaValue] = {
@@ -62,8 +65,21 @@ def lay_out(
             "split.tensors.count": np.int32(len(tensors)),
         }
         keys = {**metadata, **split} if number == 0 else split
-        files.append(_file(folder / name, out.with_name(name), keys, group, types))
+        files.append(_file(part / name, out.with_name(name), keys, group, types))
     return tuple(files)
+
+
+def _check_place(part: Path, *, several: bool) -> None:
+    if part.is_dir() and not several:
+        raise RolekitError(
+            f"{part.name} is a folder: an unfinished split model of the same name.",
+            "Go on with it by the same --split-max-size, or remove the folder to write one file.",
+        )
+    if part.is_file() and several:
+        raise RolekitError(
+            f"{part.name} is an unfinished file, and a split model of the same name needs a folder there.",
+            "Go on with it without --split-max-size, or remove it to write several files.",
+        )
 
 
 def _grouped(

@@ -93,5 +93,5 @@ def _proved(proof: Proof) -> Iterator[str]:
     for check in proof.checks:
         cells = (sanitize(text).replace("|", "\\|") for text in (check.name, check.value, check.limit))
         yield f"| {' | '.join(cells)} | {'ok' if check.passed else '**failed**'} |"
-    for sentence in proof.unverified:
-        yield f"\nNot verified: {one_line(sentence, 300)}"
+    for sentence in proof.notes:
+        yield f"\n{one_line(sentence, 300)}"

@@ -46,7 +46,9 @@ class Proof:
     """What the file was compared with; empty where it was compared with nothing."""
     checks: tuple[Check, ...]
     unverified: tuple[str, ...] = ()
-    """What was not checked and why, a sentence each."""
+    """What should have been checked and could not be, and why, a sentence each."""
+    notes: tuple[str, ...] = ()
+    """What there was nothing to check of, a sentence each."""
     tensors: tuple[TensorError, ...] = ()
     seconds: float = 0.0
 
@@ -56,6 +58,11 @@ class Proof:
         return all(check.passed for check in self.checks)
 
     @property
+    def verified(self) -> bool:
+        """Whether no check failed, and none was left out that should have been made."""
+        return self.passed and not self.unverified
+
+    @property
     def failed(self) -> tuple[Check, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if not check.passed)
@@ -63,7 +70,7 @@ class Proof:
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values; figures are numbers where there is one."""
         return {
-            "verified": self.passed and not self.unverified,
+            "verified": self.verified,
             "passed": self.passed,
             "reference": self.reference,
             "checks": {
@@ -76,6 +83,7 @@ class Proof:
                 for check in self.checks
             },
             "unverified": list(self.unverified),
+            "notes": list(self.notes),
             "fallbacks": {
                 tensor.name: f"{tensor.wanted} -> {tensor.type_name}"
                 for tensor in self.tensors

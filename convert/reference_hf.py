@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rolekit.adapter_folder import format_of
 from rolekit.convert.adapter import read_adapter
-from rolekit.convert.adapter_peft import WEIGHTS as PEFT_WEIGHTS
 from rolekit.convert.reference import PROMPT_ROWS, Prediction
 from rolekit.convert.reference_mlx import HookedAdapter
 from rolekit.engine.machine import available_memory_bytes
@@ -43,7 +43,7 @@ class HuggingFace:
         self._torch = torch
         self._model: Any = _loaded(folder, getattr(torch, self.dtype))
         self._hooked: HookedAdapter | None = None
-        if adapter and (adapter / PEFT_WEIGHTS).is_file():
+        if adapter and format_of(adapter) == "peft":
             self._model = _with_adapter(self._model, adapter)
         elif adapter:
             self._hooked = HookedAdapter(self._model, adapter)

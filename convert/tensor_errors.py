@@ -13,9 +13,12 @@ from rolekit.convert.base import open_base
 from rolekit.convert.conversion import merged
 from rolekit.convert.gguf_source import GgufSource
 from rolekit.convert.job import Job, Progress
-from rolekit.convert.plan import OutputTensor, read_rows
+from rolekit.convert.mixes import Mix
+from rolekit.convert.plan import ModelPlan, OutputTensor, read_rows
 from rolekit.convert.proof import TensorError
 from rolekit.convert.source import TensorSource, span
+from rolekit.engine.gguf_header import read_header
+from rolekit.engine.inspect import quantization
 from rolekit.engine.threads import physical_cores
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
@@ -30,23 +33,36 @@ def tensor_errors(
 ) -> tuple[TensorError, ...]:
     """The error of every tensor of file (the first one of a split model), which job has written.
 
-    wanted: the types that the mix asked for, by tensor, where they are known. Raises RolekitError when the base, the
+    wanted: the types that the mix asked for, by tensor; without it, by what the file's header says it is. Raises RolekitError when the base, the
     adapter or the file cannot be read, and where the file is not that job's.
     """
     found = list[TensorError]()
     with closing(open_base(job.base)) as base, closing(GgufSource(file)) as stored:
         source = merged(base, job)
-        tensors = base.plan(source).tensors
+        plan = base.plan(source)
+        tensors = plan.tensors
         _check_same(tensors, stored, file)
+        wanted = _fallbacks(plan, file) if wanted is None else wanted
         with ThreadPoolExecutor(job.threads or physical_cores()) as pool:
             errors = pool.map(lambda tensor: _relative_error(source, stored, tensor), tensors)
             for number, (tensor, error) in enumerate(zip(tensors, errors, strict=True)):
                 if progress:
                     progress("measuring tensors", number, len(tensors))
                 type_name = stored.dtype(tensor.name)
-                asked = (wanted or {}).get(tensor.name, type_name)
+                asked = wanted.get(tensor.name, type_name)
                 found.append(TensorError(tensor.name, type_name, asked, tensor.shape[-1], error))
     return tuple(found)
+
+
+def _fallbacks(plan: ModelPlan, file: Path) -> Mapping[str, str]:
+    """What file's mix would have given the tensors whose rows do not allow it."""
+    header = read_header(file)
+    try:
+        mix = Mix(quantization(file, header), has_imatrix="quantize.imatrix.entries_count" in header.metadata)
+        choices = mix.choices(plan)
+    except RolekitError:
+        return {}  # a type, or an architecture, whose rules are not known here
+    return {name: choice.wanted for name, choice in choices.items() if choice.type_name != choice.wanted}
 
 
 def _check_same(tensors: Sequence[OutputTensor], stored: GgufSource, file: Path) -> None:

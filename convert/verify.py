@@ -76,14 +76,19 @@ def verify(
     report says what was not verified. Raises RolekitError where the candidate itself cannot be loaded.
     """
     started = time.perf_counter()
-    checks, unverified = list[Check](), list[str]()
+    checks, unverified, notes = list[Check](), list[str](), list[str]()
     with Evaluator(
         candidate.path, candidate.adapters, context_tokens=CONTEXT_TOKENS, threads=demands.threads
     ) as model:
-        prompter = _prompter(model, unverified)
+        prompter, reason = _prompter(model)
         ends = frozenset(token for token in range(model.vocabulary.size) if model.vocabulary.is_end(token))
         if source:
-            ends |= _compare_words(source, model.vocabulary, prompter, demands, checks, unverified)
+            words = _compare_words(source, model.vocabulary, prompter, demands, checks, unverified)
+            if words and words.chat_template and not prompter:
+                unverified.append(f"Prompts were not compared: {reason}")
+            elif words and not words.chat_template:
+                notes.append("The base has no chat template, so there were no prompts to compare.")
+            ends |= words.ends if words else frozenset()
         label = ""
         if all(check.passed for check in checks):
             texts = _texts(demands, model.vocabulary, prompter)
@@ -93,15 +98,15 @@ def verify(
             )
         else:
             unverified.append("Logits were not compared: what the models read differs.")
-    return Proof(label, tuple(checks), tuple(unverified), seconds=time.perf_counter() - started)
+    return Proof(label, tuple(checks), tuple(unverified), tuple(notes), seconds=time.perf_counter() - started)
 
 
-def _prompter(model: Evaluator, unverified: list[str]) -> Prompter | None:
+def _prompter(model: Evaluator) -> tuple[Prompter | None, str]:
+    """What renders the file's prompts; where it has no template that does, why."""
     try:
-        return Prompter(load_template(None, model.model.header), model.vocabulary)
+        return Prompter(load_template(None, model.model.header), model.vocabulary), ""
     except RolekitError as error:
-        unverified.append(f"Prompts were not compared: {error.what_happened}")
-        return None
+        return None, error.what_happened
 
 
 def _compare_words(
@@ -111,26 +116,25 @@ def _compare_words(
     demands: Demands,
     checks: list[Check],
     unverified: list[str],
-) -> frozenset[int]:
-    """Add the checks of tokens, prompts and ends; the ids that end a reply in the source."""
+) -> HuggingFaceTokenizer | None:
+    """Add the checks of tokens, prompts and ends; the source's tokenizer, where it could be loaded."""
     try:
         tokenizer = HuggingFaceTokenizer(source, demands.chat_template, demands.adapter)
     except (RolekitError, ModuleNotFoundError) as error:
         unverified.append(f"Tokens and prompts were not compared: {_sentence(error)}")
-        return frozenset()
+        return None
     texts = [message.text for talk in demands.conversations for message in talk.messages]
-    found: list[Check | None] = [compare_tokens(tokenizer, vocabulary, [*PROBES, *texts])]
-    if prompter:
-        found.append(compare_prompts(tokenizer, vocabulary, prompter, demands.conversations))
-    for check in found:
-        if check is None:
-            unverified.append("Prompts were not compared: the base has no chat template that renders them.")
-        elif demands.tokens_may_differ:
-            checks.append(replace(check, passed=True, limit="may differ"))
+    found = [compare_tokens(tokenizer, vocabulary, [*PROBES, *texts])]
+    if prompter and tokenizer.chat_template:
+        prompts = compare_prompts(tokenizer, vocabulary, prompter, demands.conversations)
+        if prompts:
+            found.append(prompts)
         else:
-            checks.append(check)
-    checks.append(compare_ends(tokenizer, vocabulary))
-    return tokenizer.ends
+            unverified.append("Prompts were not compared: the base's chat template renders none of them.")
+    if demands.tokens_may_differ:
+        found = [replace(check, passed=True, limit="may differ") for check in found]
+    checks += [*found, compare_ends(tokenizer, vocabulary)]
+    return tokenizer
 
 
 def _compare_logits(

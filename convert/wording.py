@@ -39,7 +39,10 @@ class HuggingFaceTokenizer:
     """A folder's tokenizer as transformers reads it."""
 
     def __init__(self, folder: Path, chat_template: str = "", adapter: Path | None = None) -> None:
-        """Load it, with another chat template where one is given, or the one saved beside an adapter; raises RolekitError when transformers cannot do so without foreign code."""
+        """Load it, with another chat template where one is given, or the one saved beside an adapter.
+
+        Raises RolekitError when transformers cannot do so without foreign code.
+        """
         import transformers
 
         transformers.utils.logging.set_verbosity_error()
@@ -73,7 +76,7 @@ class HuggingFaceTokenizer:
         """
         from jinja2 import TemplateError
 
-        if not self._tokenizer.chat_template:
+        if not self.chat_template:
             return None
         for form in (messages, _without_system(messages)):
             try:
@@ -85,6 +88,11 @@ class HuggingFaceTokenizer:
             if all(message.text.strip() in text for message in messages):
                 return self.ids(text)
         return None
+
+    @property
+    def chat_template(self) -> str:
+        """Its Jinja source; empty where it has none."""
+        return self._tokenizer.chat_template or ""
 
     @property
     def composes(self) -> bool:

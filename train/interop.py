@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rolekit.adapter_folder import CONFIG_FILE, WEIGHTS_FILES, Format, format_of
 from rolekit.errors import RolekitError
 from rolekit.paths import ensure_dir, write_text
 from rolekit.text import one_line
 from rolekit.train.interop_mlx import read_mlx, to_mlx
 from rolekit.train.interop_peft import read_peft, to_peft
-from rolekit.train.lora_adapter import CONFIG_FILE, WEIGHTS_FILES, Format, LoraAdapter, LoraModule, format_of
+from rolekit.train.lora_adapter import LoraAdapter, LoraModule
 from rolekit.train.tensors import Tensor, write_tensors
 
 SIDECARS = ("rolekit.json",)

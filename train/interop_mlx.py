@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rolekit.adapter_folder import CONFIG_FILE, WEIGHTS_FILES, read_config
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
 from rolekit.train.lora_adapter import (
-    CONFIG_FILE,
-    WEIGHTS_FILES,
     LoraAdapter,
     LoraModule,
     in_order,
     number,
-    read_config,
     refuse,
 )
 from rolekit.train.tensors import Tensor, read_tensors

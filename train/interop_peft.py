@@ -8,17 +8,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rolekit.adapter_folder import (
+    CONFIG_FILE,
+    WEIGHTS_FILES,
+    lora_scale,
+    matching,
+    pattern_table,
+    read_config,
+)
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
 from rolekit.train.lora_adapter import (
-    CONFIG_FILE,
-    WEIGHTS_FILES,
     LoraAdapter,
     LoraModule,
     in_order,
-    matching,
     number,
-    read_config,
     refuse,
 )
 from rolekit.train.tensors import Tensor, read_tensors
@@ -130,7 +134,7 @@ def _module(config: Mapping[str, Any], path: str, halves: Mapping[str, Tensor]) 
             f"{a.shape} and {b.shape}.",
             "Use the settings that the adapter was saved with.",
         )
-    scale = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+    scale = lora_scale(config, rank, alpha)
     magnitude = halves.get("magnitude")
     if (magnitude is not None) != bool(config.get("use_dora")):
         raise RolekitError(
@@ -143,9 +147,7 @@ def _module(config: Mapping[str, Any], path: str, halves: Mapping[str, Tensor]) 
 
 def _of_pattern(config: Mapping[str, Any], key: str, path: str, otherwise: float) -> float:
     """What a rank or alpha pattern says for path; peft lets the first key win that matches the path's end."""
-    patterns = config.get(key) or {}
-    if not isinstance(patterns, dict):
-        raise RolekitError(f"{CONFIG_FILE} has a {key} that is no table.", "Copy the adapter again.")
+    patterns = pattern_table(config, key)
     values = {pattern: number(patterns, pattern, f"{key} of {CONFIG_FILE}") for pattern in patterns}
     return matching(values, path, otherwise)
 

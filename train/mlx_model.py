@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from rolekit.adapter_folder import matching
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
-from rolekit.train.lora_adapter import matching
 from rolekit.train.mlx_forward import TreeCache
 from rolekit.train.recipe import Lora
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from rolekit.adapter_folder import CONFIG_FILE, WEIGHTS_FILES
 from rolekit.errors import RolekitError
 from rolekit.train.checkpoints import State
 from rolekit.train.interop import unified
 from rolekit.train.interop_peft import to_peft
-from rolekit.train.lora_adapter import CONFIG_FILE, WEIGHTS_FILES, LoraAdapter, LoraModule
+from rolekit.train.lora_adapter import LoraAdapter, LoraModule
 from rolekit.train.mlx_forward import hidden_at_sources, loss_sum
 from rolekit.train.mlx_layers import add_noise, recompute_layers
 from rolekit.train.mlx_model import MlxModel, add_lora, load_mlx

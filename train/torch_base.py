@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,14 +109,28 @@ def _gguf_through_transformers(path: Path, dtype: torch.dtype) -> PreTrainedMode
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name, local_files_only=True)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        str(path.parent), gguf_file=path.name, dtype=dtype, attn_implementation=_attention(config),
-        local_files_only=True,
-    )  # fmt: skip
+    with _without_bar():
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            str(path.parent), gguf_file=path.name, dtype=dtype, attn_implementation=_attention(config),
+            local_files_only=True,
+        )  # fmt: skip
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config  # the weights are plain numbers now, whatever the file had
     model.hf_quantizer = None
     return model
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """transformers draws a bar while it reads a GGUF file, which no setting of its own hides."""
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    bar = reading.tqdm
+    reading.tqdm = partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        reading.tqdm = bar
 
 
 def _from_folder(path: Path, dtype: torch.dtype, nf4: torch.dtype | None) -> PreTrainedModel:

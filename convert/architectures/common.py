@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rolekit.convert.architectures.architecture import Sizes, Weight, linear
 from rolekit.convert.architectures.config import Config
 from rolekit.convert.architectures.rope import rope_metadata
@@ -110,3 +112,24 @@ def fused_feed_forward() -> list[Weight]:
         *linear("model.layers.{i}.mlp.gate_up_proj", "blk.{i}.ffn_up", "ffn2", "embd"),
         *linear("model.layers.{i}.mlp.down_proj", "blk.{i}.ffn_down", "embd", "ffn"),
     ]
+
+
+def decoder(
+    attention: Sequence[Weight],
+    feed_forward: Sequence[Weight],
+    *,
+    behind_attention: Sequence[Weight] = (),
+    behind_feed_forward: Sequence[Weight] = (),
+) -> tuple[Weight, ...]:
+    """The weights of a decoder with a norm in front of each half of a layer, and of what stands behind a half."""
+    return (
+        EMBEDDING,
+        ATTENTION_NORM,
+        *attention,
+        *behind_attention,
+        FEED_FORWARD_NORM,
+        *feed_forward,
+        *behind_feed_forward,
+        OUTPUT_NORM,
+        OUTPUT,
+    )

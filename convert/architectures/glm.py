@@ -31,13 +31,5 @@ ARCHITECTURE = Architecture(
     classes=("GlmForCausalLM",),
     sizes=common.sizes,
     metadata=metadata,
-    weights=(
-        common.EMBEDDING,
-        common.ATTENTION_NORM,
-        *common.attention(bias=True),
-        common.FEED_FORWARD_NORM,
-        *common.fused_feed_forward(),
-        common.OUTPUT_NORM,
-        common.OUTPUT,
-    ),
+    weights=common.decoder(common.attention(bias=True), common.fused_feed_forward()),
 )

@@ -10,19 +10,18 @@ ARCHITECTURE = Architecture(
     classes=("Glm4ForCausalLM",),
     sizes=common.sizes,
     metadata=glm.metadata,
-    weights=(
-        common.EMBEDDING,
-        common.ATTENTION_NORM,
-        *common.attention(bias=True),
-        Weight(
-            "model.layers.{i}.post_self_attn_layernorm.weight",
-            "blk.{i}.post_attention_norm.weight",
-            ("embd",),
-        ),
-        common.FEED_FORWARD_NORM,
-        *common.fused_feed_forward(),
-        Weight("model.layers.{i}.post_mlp_layernorm.weight", "blk.{i}.post_ffw_norm.weight", ("embd",)),
-        common.OUTPUT_NORM,
-        common.OUTPUT,
+    weights=common.decoder(
+        common.attention(bias=True),
+        common.fused_feed_forward(),
+        behind_attention=[
+            Weight(
+                "model.layers.{i}.post_self_attn_layernorm.weight",
+                "blk.{i}.post_attention_norm.weight",
+                ("embd",),
+            )
+        ],
+        behind_feed_forward=[
+            Weight("model.layers.{i}.post_mlp_layernorm.weight", "blk.{i}.post_ffw_norm.weight", ("embd",))
+        ],
     ),
 )

@@ -8,14 +8,8 @@ from rolekit.convert.architectures.config import Config
 from rolekit.convert.architectures.rope import llama3_factors, scaling_notes
 from rolekit.convert.metadata import MetaValue
 
-WEIGHTS = (
-    common.EMBEDDING,
-    common.ATTENTION_NORM,
-    *common.attention(bias=True, output_bias=True, heads=True),
-    common.FEED_FORWARD_NORM,
-    *common.feed_forward(bias=True),
-    common.OUTPUT_NORM,
-    common.OUTPUT,
+WEIGHTS = common.decoder(
+    common.attention(bias=True, output_bias=True, heads=True), common.feed_forward(bias=True)
 )
 
 

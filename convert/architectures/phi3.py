@@ -71,15 +71,12 @@ ARCHITECTURE = Architecture(
     classes=("Phi3ForCausalLM",),
     sizes=common.sizes,
     metadata=metadata,
-    weights=(
-        common.EMBEDDING,
-        common.ATTENTION_NORM,
-        *linear("model.layers.{i}.self_attn.qkv_proj", "blk.{i}.attn_qkv", "qkv", "embd"),
-        *linear("model.layers.{i}.self_attn.o_proj", "blk.{i}.attn_output", "embd", "q"),
-        common.FEED_FORWARD_NORM,
-        *common.fused_feed_forward(),
-        common.OUTPUT_NORM,
-        common.OUTPUT,
+    weights=common.decoder(
+        [
+            *linear("model.layers.{i}.self_attn.qkv_proj", "blk.{i}.attn_qkv", "qkv", "embd"),
+            *linear("model.layers.{i}.self_attn.o_proj", "blk.{i}.attn_output", "embd", "q"),
+        ],
+        common.fused_feed_forward(),
     ),
     constants=constants,
     notes=window_notes,

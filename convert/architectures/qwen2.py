@@ -34,14 +34,6 @@ ARCHITECTURE = Architecture(
     classes=("Qwen2ForCausalLM",),
     sizes=common.sizes,
     metadata=metadata,
-    weights=(
-        common.EMBEDDING,
-        common.ATTENTION_NORM,
-        *common.attention(bias=True),
-        common.FEED_FORWARD_NORM,
-        *common.feed_forward(),
-        common.OUTPUT_NORM,
-        common.OUTPUT,
-    ),
+    weights=common.decoder(common.attention(bias=True), common.feed_forward()),
     notes=notes,
 )

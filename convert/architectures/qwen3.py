@@ -10,15 +10,8 @@ ARCHITECTURE = Architecture(
     classes=("Qwen3ForCausalLM",),
     sizes=common.sizes,
     metadata=common.metadata,
-    weights=(
-        common.EMBEDDING,
-        common.ATTENTION_NORM,
-        *common.attention(bias=True),
-        *common.query_key_norms(),
-        common.FEED_FORWARD_NORM,
-        *common.feed_forward(),
-        common.OUTPUT_NORM,
-        common.OUTPUT,
+    weights=common.decoder(
+        common.attention(bias=True), common.feed_forward(), behind_attention=common.query_key_norms()
     ),
     notes=qwen2.notes,
 )

@@ -27,15 +27,7 @@ ARCHITECTURE = Architecture(
     classes=("SmolLM3ForCausalLM",),
     sizes=common.sizes,
     metadata=metadata,
-    weights=(
-        common.EMBEDDING,
-        common.ATTENTION_NORM,
-        *common.attention(heads=True),
-        common.FEED_FORWARD_NORM,
-        *common.feed_forward(),
-        common.OUTPUT_NORM,
-        common.OUTPUT,
-    ),
+    weights=common.decoder(common.attention(heads=True), common.feed_forward()),
     head_order=common.interleaved,
     constants=llama.constants,
 )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rolekit.commands.convert_format import Target, to_package
-from rolekit.commands.convert_verify import AsJson
+from rolekit.commands.convert_options import AsJson
 
 
 def adapter(

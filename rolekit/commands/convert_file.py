@@ -6,21 +6,29 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from rolekit.commands.convert_outcome import beside, report, say_what_is_lost
-from rolekit.commands.convert_verify import (
+from rolekit.commands.convert_options import (
+    AllowDifferences,
     AsJson,
+    Base,
     ChatTemplate,
+    Check,
     Conversations,
     DataOption,
+    Extras,
+    Imatrix,
     MaxKl,
+    MergedAdapter,
+    Out,
+    PlanFile,
     RoleOption,
-    demands,
-    template_source,
+    Split,
+    Threads,
+    TypeName,
 )
+from rolekit.commands.convert_outcome import beside, report, say_what_is_lost
+from rolekit.commands.convert_verify import demands, template_source
 from rolekit.commands.progress import advise, progress
 from rolekit.errors import RolekitError
 from rolekit.text import one_line
@@ -35,83 +43,28 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def convert_file(
-    base: Annotated[
-        str,
-        typer.Argument(
-            metavar="BASE",
-            help="The model: a Hugging Face folder, a .gguf file, `starter`, or hf:owner/repo once it is fetched.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="FILE.gguf", help="Where the file goes.", show_default=False),
-    ],
-    adapter: Annotated[
-        Path | None,
-        typer.Option("--adapter", metavar="DIR", help="A PEFT or MLX adapter to merge.", show_default=False),
-    ] = None,
-    type_name: Annotated[
-        str,
-        typer.Option(
-            "--type",
-            metavar="TYPE|auto",
-            help="Q4_K_M, Q8_0, F16, … as llama.cpp names them; `auto` finds the smallest file under --max-kl.",
-        ),
-    ] = "Q4_K_M",
-    imatrix: Annotated[
-        str,
-        typer.Option(
-            "--imatrix",
-            metavar="FILE|auto",
-            help="An importance matrix, or `auto`: made of --data (the training set) first.",
-            show_default=False,
-        ),
-    ] = "",
-    plan: Annotated[
-        Path | None,
-        typer.Option(
-            "--plan", metavar="FILE", help="Types for single tensors; they win.", show_default=False
-        ),
-    ] = None,
-    split: Annotated[
-        str,
-        typer.Option(
-            "--split-max-size", metavar="SIZE", help="Write files of at most this, as 4G.", show_default=False
-        ),
-    ] = "",
-    check: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Prove the file before it gets its name.")
-    ] = True,
+    base: Base,
+    out: Out,
+    adapter: MergedAdapter = None,
+    type_name: TypeName = "Q4_K_M",
+    imatrix: Imatrix = "",
+    plan: PlanFile = None,
+    split: Split = "",
+    check: Check = True,
     data: DataOption = None,
     role: RoleOption = "",
     conversations: Conversations = 6,
     max_kl: MaxKl = None,
     chat_template: ChatTemplate = "",
-    extras: Annotated[
-        bool | None,
-        typer.Option(
-            "--card/--no-card",
-            help="Write an Ollama Modelfile and a model card beside it; by default where there is a role.",
-            show_default=False,
-        ),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option("--threads", min=0, help="0 means all cores this process may use.")
-    ] = 0,
-    allow_differences: Annotated[
-        bool,
-        typer.Option(
-            "--allow-tokenizer-differences",
-            help="Write the file although llama.cpp splits some texts otherwise than the model's tokenizer.",
-        ),
-    ] = False,
+    extras: Extras = None,
+    threads: Threads = 0,
+    allow_differences: AllowDifferences = False,
     as_json: AsJson = False,
 ) -> None:
     """Merge, convert and quantize in one pass, then prove the file against what was trained.
 
-    Stopped half-way, the same command goes on where it stopped. A file that fails its proof keeps its name with
-    .part behind it, and the exit code is 1.
+    Stopped half-way, the same command goes on where it stopped. A file that fails its proof, or that cannot be proved
+    here, keeps its name with .part behind it, and the exit code is 1; --no-verify hands it over unproved.
     """
     from rolekit.convert.bases import resolve_base
     from rolekit.convert.job import Job
@@ -137,19 +90,20 @@ def convert_file(
         job = _calibrated(job, data, origin.role)
     if type_name.lower() == "auto":
         job = _searched(job, data, origin.role, max_kl)
-    wanted = None
-    if check:
-        wanted = demands(data, origin.role, conversations, max_kl)
-        wanted = replace(
-            wanted,
-            chat_template=job.chat_template,
-            adapter=adapter,
-            tokens_may_differ=allow_differences,
-            threads=threads,
-        )
+    wanted = _demands(job, demands(data, origin.role, conversations, max_kl)) if check else None
     produced, proof = _make(job, wanted)
     extra_files = beside(job, produced, origin, proof) if extras or (extras is None and origin.role) else []
     report(job, produced, proof, extra_files, time.perf_counter() - started, as_json=as_json)
+
+
+def _demands(job: Job, wanted: Demands) -> Demands:
+    return replace(
+        wanted,
+        chat_template=job.chat_template,
+        adapter=job.adapter,
+        tokens_may_differ=not job.strict_tokenizer,
+        threads=job.threads,
+    )
 
 
 def _calibrated(job: Job, data: Path | None, role: str) -> Job:
@@ -203,7 +157,7 @@ def _make(job: Job, wanted: Demands | None) -> tuple[Produced, Proof | None]:
         advise(sentence)
     with alone(job.out):
         proof = _prove(job, produced, wanted) if wanted else None
-        if proof is None or proof.passed:
+        if proof is None or proof.verified:
             publish(produced.parts, produced.targets)
     return produced, proof
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rolekit.commands.convert_verify import AsJson, RoleOption
+from rolekit.commands.convert_options import AsJson, RoleOption
 
 
 def imatrix(

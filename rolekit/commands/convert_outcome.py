@@ -33,7 +33,7 @@ def beside(job: Job, produced: Produced, origin: Provenance, proof: Proof | None
     from rolekit.convert.beside import known_role, modelfile_of, write_new
     from rolekit.convert.model_card import model_card
 
-    if proof and not proof.passed:
+    if proof and not proof.verified:
         return []
     target, role = produced.targets[0], known_role(origin.role)
     card = model_card(target, origin, produced.rows, job.type_name, role=role, proof=proof)
@@ -51,9 +51,12 @@ def beside(job: Job, produced: Produced, origin: Provenance, proof: Proof | None
 def report(
     job: Job, produced: Produced, proof: Proof | None, beside: list[Path], seconds: float, *, as_json: bool
 ) -> None:
-    """Print what was made; exit 1 where the proof failed."""
-    passed = proof is None or proof.passed
-    paths = produced.targets if passed else produced.parts
+    """Print what was made.
+
+    Raises RolekitError where the proof failed, or could not be made: the file has kept its .part name then.
+    """
+    named = proof is None or proof.verified
+    paths = produced.targets if named else produced.parts
     if as_json:
         row = {
             "out": str(paths[0]),
@@ -69,15 +72,27 @@ def report(
         print(json.dumps(row, ensure_ascii=False))
     else:
         _print(produced, proof, paths, beside, seconds)
-    if proof and not passed:
-        names = ", ".join(check.name for check in proof.failed)
-        raise RolekitError(
-            f"{produced.targets[0].name} does not behave like what it was made of ({names}), so it keeps the name"
-            f" {produced.parts[0].name}.",
-            "Choose a larger --type, or take it as it is: the same command with --no-verify.",
-        )
+    if proof and not named:
+        raise _refused(produced, proof)
     advise(
         f"talk to it: rolekit chat --model {paths[0]}" + (f' --role "{role}"' if (role := _role(job)) else "")
+    )
+
+
+def _refused(produced: Produced, proof: Proof) -> RolekitError:
+    name, part = produced.targets[0].name, produced.parts[0]
+    kept = (
+        f"so it stays in {part.parent.name}." if part.name == name else f"so it keeps the name {part.name}."
+    )
+    if proof.failed:
+        names = ", ".join(check.name for check in proof.failed)
+        return RolekitError(
+            f"{name} does not behave like what it was made of ({names}), {kept}",
+            "Choose a larger --type, or take it as it is: the same command with --no-verify.",
+        )
+    return RolekitError(
+        f"{name} is whole but not proved, {kept} {proof.unverified[0]}",
+        "Run the same command again where it can be proved, or take it unproved: the same command with --no-verify.",
     )
 
 

@@ -27,6 +27,8 @@ def print_proof(console: Console, proof: Proof) -> None:
                 table.add_row("", Text(sanitize(check.note)), "", "")
         console.print(table)
     _print_tensors(console, proof.tensors)
+    for sentence in proof.notes:
+        console.print(f"note: {sanitize(sentence)}", markup=False, soft_wrap=True)
     for sentence in proof.unverified:
         console.print(f"not verified: {sanitize(sentence)}", markup=False, style="yellow", soft_wrap=True)
 

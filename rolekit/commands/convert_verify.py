@@ -9,56 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rolekit.commands.convert_options import (
+    AdapterOption,
+    AsJson,
+    BaseOption,
+    ChatTemplate,
+    Conversations,
+    DataOption,
+    MaxKl,
+    RoleOption,
+)
+from rolekit.errors import RolekitError
+
 if TYPE_CHECKING:
+    from rolekit.commands.progress import Report
+    from rolekit.convert.job import Job
     from rolekit.convert.proof import Proof
     from rolekit.convert.verify import Candidate, Demands
-
-BaseOption = Annotated[
-    str,
-    typer.Option(
-        "--base", metavar="REF", help="What it was made of: a Hugging Face folder.", show_default=False
-    ),
-]
-AdapterOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--adapter", metavar="DIR", help="The PEFT or MLX adapter that was trained.", show_default=False
-    ),
-]
-DataOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        metavar="FILE.jsonl",
-        help="Conversations to compare on, chats or RoleBench records; by default the bundled roles' own.",
-        show_default=False,
-    ),
-]
-RoleOption = Annotated[
-    str,
-    typer.Option(
-        "--role", metavar="NAME", help="The role it plays; by default the adapter's.", show_default=False
-    ),
-]
-Conversations = Annotated[
-    int, typer.Option("--conversations", min=1, max=1000, help="How many conversations to compare.")
-]
-MaxKl = Annotated[
-    float | None,
-    typer.Option(
-        "--max-kl", min=0, help="Your own limit on the mean KL divergence, in nats.", show_default=False
-    ),
-]
-ChatTemplate = Annotated[
-    str,
-    typer.Option(
-        "--chat-template",
-        metavar="NAME|FILE",
-        help="The template in place of the base's own; by default the one that training took.",
-        show_default=False,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 
 
 def verify(
@@ -88,7 +55,7 @@ def verify(
     chat_template: ChatTemplate = "",
     as_json: AsJson = False,
 ) -> None:
-    """Prove that a file behaves like what was trained: tokens, prompts, greedy answers, KL divergence, ends.
+    """Prove that a file behaves like what was trained: tokens, prompts, greedy answers, KL divergence, ends, tensors.
 
     Exit code 1 when it does not, or when something could not be compared.
     """
@@ -103,17 +70,30 @@ def verify(
     origin = provenance(source, adapter, role=role)
     wanted = demands(data, origin.role, conversations, max_kl)
     template = template_source(chat_template or origin.named_template)
+    candidate, job = _candidate(file, model, source), Job(base=source, out=file, adapter=adapter)
     with progress() as report:
         proof = prove(
-            _candidate(file, model, source),
+            candidate,
             reference_source(source),
-            open_reference(Job(base=source, out=file, adapter=adapter)),
+            open_reference(job),
             replace(wanted, chat_template=template, adapter=adapter),
             report,
         )
+        if not candidate.adapters:
+            proof = _with_tensors(proof, job, report)
     show(proof, file, as_json=as_json)
-    if not proof.passed or proof.unverified:
+    if not proof.verified:
         raise typer.Exit(1)
+
+
+def _with_tensors(proof: Proof, job: Job, report: Report) -> Proof:
+    """The proof with every tensor's error; where the file has other tensors than its source makes, that is said."""
+    from rolekit.convert.tensor_errors import tensor_errors
+
+    try:
+        return replace(proof, tensors=tensor_errors(job, job.out, progress=report))
+    except RolekitError as error:
+        return replace(proof, unverified=(*proof.unverified, f"Tensors were not compared: {error}"))
 
 
 def demands(data: Path | None, role: str, conversations: int, max_kl: float | None) -> Demands:
@@ -158,7 +138,6 @@ def _candidate(file: Path, model: str, source: Path) -> Candidate:
     from rolekit.convert.verify import Candidate
     from rolekit.engine.gguf_header import read_header
     from rolekit.engine.references import resolve
-    from rolekit.errors import RolekitError
 
     if read_header(file).text("general.type") != "adapter":
         return Candidate(file)

@@ -16,23 +16,22 @@ import pydoc_data.topics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from imatrix_oracle import quantized_alike, read_by_llama_imatrix, same_matrix
 from measuring import starter
 
 from rolekit.convert.calibration import Texts, calibrate
 from rolekit.convert.conversations import Conversation
 from rolekit.convert.conversion import convert
-from rolekit.convert.imatrix import read_imatrix, write_imatrix
+from rolekit.convert.imatrix import write_imatrix
 from rolekit.convert.job import Job
 from rolekit.convert.kl_meter import KlMeter, readings_of
 from rolekit.convert.output import publish
 from rolekit.convert.type_search import search
-from rolekit.engine.threads import physical_cores
 from rolekit.messages import Message
 from rolekit.rolebench.runs import open_run
 from rolekit.rolebench.scorers import open_scorer
@@ -271,58 +270,13 @@ def measure_search(bench: Bench) -> None:
         )
 
 
-def measure_oracle(bench: Bench, tool: Path) -> None:
-    """llama-imatrix and ours on the same text: the figures' distance, and the time."""
+def measure_oracle(bench: Bench, imatrix: Path, quantize: Path) -> None:
+    """llama-imatrix and ours on the same text, and llama-quantize with either's file."""
     text = bench.folder / "text.txt"
     text.write_text(general_text()[:16_000])
-    threads, source = str(physical_cores()), str(bench.exact)
-    theirs, ours = bench.folder / "theirs.gguf", bench.folder / "ours.gguf"
-    command = [
-        str(tool),
-        "-m",
-        source,
-        "-f",
-        str(text),
-        "-o",
-        str(theirs),
-        "-b",
-        "512",
-        "-t",
-        threads,
-        "--no-ppl",
-    ]
-    for round_ in range(2):
-        seconds = [timed(lambda: subprocess.run(command, check=True, capture_output=True))]
-        ours.unlink(missing_ok=True)
-        seconds.append(
-            timed(lambda: write_imatrix(calibrate(bench.exact, Texts(plain=text.read_text())), ours))
-        )
-        one, other = read_imatrix(theirs).means(), read_imatrix(ours).means()
-        assert one.keys() == other.keys()
-        apart = max(float(np.abs(one[name] - other[name]).max() / one[name].max()) for name in one)
-        bench.note(
-            what="oracle",
-            round=round_,
-            apart=apart,
-            theirs=seconds[0],
-            ours=seconds[1],
-            ratio=seconds[1] / seconds[0],
-        )
-    again = bench.folder / "combined.gguf"
-    subprocess.run(
-        [str(tool), "-m", source, "--in-file", str(ours), "-o", str(again)], check=True, capture_output=True
-    )
-    combined, own = read_imatrix(again).means(), read_imatrix(ours).means()
-    bench.note(
-        what="read by llama-imatrix",
-        equal=all(np.allclose(combined[name], own[name], rtol=1e-5) for name in own),
-    )
-
-
-def timed(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    theirs, ours = same_matrix(imatrix, bench.exact, text, bench.note)
+    read_by_llama_imatrix(imatrix, bench.exact, ours, bench.note)
+    quantized_alike(quantize, bench.exact, {"ours": ours, "theirs": theirs}, bench.note)
 
 
 def tiny_folder(folder: Path) -> Path:
@@ -345,6 +299,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("imatrix-bench"))
     parser.add_argument("--data", type=Path, help="RoleBench's role_specific test.jsonl")
     parser.add_argument("--llama-imatrix", type=Path, help="built from llama.cpp's source")
+    parser.add_argument("--llama-quantize", type=Path, help="built from llama.cpp's source")
     given = parser.parse_args()
     os.environ.setdefault("ROLEKIT_HOME", str((given.work / "home").resolve()))
     folder = given.work.resolve() / given.model
@@ -361,7 +316,7 @@ def main() -> None:
         case "spe":
             measure_spe(bench, given.data)
         case "oracle":
-            measure_oracle(bench, given.llama_imatrix)
+            measure_oracle(bench, given.llama_imatrix, given.llama_quantize)
 
 
 if __name__ == "__main__":

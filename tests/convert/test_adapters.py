@@ -387,7 +387,7 @@ def test_damaged_adapters_are_one_sentence(tmp_path: Path, base_of: Callable[[st
     (adapter / "adapter_config.json").unlink()
     refused("nobody knows the adapter's scale")
     weights.rename(adapter / "adapter_model.bin")
-    refused("as a pickle")
+    refused("holds a pickled adapter")
     (adapter / "adapter_model.bin").unlink()
     refused("holds no adapter")
 

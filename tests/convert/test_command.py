@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,10 +160,73 @@ def test_a_file_that_fails_keeps_its_part_name(base: Path, adapter: Path, tmp_pa
     assert sorted(path.name for path in tmp_path.glob("m.gguf*")) == ["m.gguf"]
 
 
+def test_a_file_that_cannot_be_proved_keeps_its_part_name(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without torch nothing can be compared: said, not passed over; --no-verify hands the same file over."""
+    words = (base, "--adapter", adapter, "--out", tmp_path / "m.gguf", "--type", "Q8_0", "--conversations", 1)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "torch", None)
+        with pytest.raises(
+            RolekitError, match=r"whole but not proved.* m\.gguf\.part\. .*torch is not installed"
+        ):
+            run(*words)
+        assert [path.name for path in tmp_path.glob("*.gguf")] == []
+        result = run(*words, "--no-verify", "--no-card")
+    assert "21 tensors were there already" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["m.gguf"]
+
+
+def test_one_file_and_a_split_model_do_not_take_each_others_parts(base: Path, tmp_path: Path) -> None:
+    words = (base, "--out", tmp_path / "m.gguf", "--type", "F16", "--conversations", 1, "--max-kl", 0)
+    split = (*words, "--split-max-size", "1M")
+    with pytest.raises(RolekitError, match=r"stays in m\.gguf\.part"):
+        run(*split)
+    with pytest.raises(RolekitError, match="is a folder: an unfinished split model"):
+        run(*words)
+    shutil.rmtree(tmp_path / "m.gguf.part")
+    with pytest.raises(RolekitError, match=r"keeps the name m\.gguf\.part"):
+        run(*words)
+    with pytest.raises(RolekitError, match="is an unfinished file"):
+        run(*split)
+
+
+def test_a_tokenizer_that_may_differ_is_reported_and_passes(base: Path, tmp_path: Path) -> None:
+    """A rule that llama.cpp lacks, and no chat template: both are said, and the logits are compared all the same."""
+    other = Path(shutil.copytree(base, tmp_path / "base"))
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    letters = {
+        "type": "Split",
+        "pattern": {"Regex": "[a-m]+|[^a-m]+"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [letters, bytes_]}
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    config = json.loads((other / "tokenizer_config.json").read_text())
+    del config["chat_template"]
+    (other / "tokenizer_config.json").write_text(json.dumps(config))
+    words = (other, "--out", tmp_path / "m.gguf", "--type", "F16", "--conversations", 1, "--json")
+    with pytest.raises(RolekitError, match="cpp would split"):
+        run(*words)
+    result = run(*words, "--allow-tokenizer-differences")
+    proof = last_json(result)["proof"]
+    tokens = proof["checks"]["tokens"]
+    assert (tokens["passed"], tokens["limit"]) == (True, "may differ")
+    assert tokens["value"] < 1
+    assert "in Hugging Face and" in tokens["note"]
+    assert "probe texts otherwise" in result.stderr
+    assert proof["notes"] == ["The base has no chat template, so there were no prompts to compare."]
+    assert proof["verified"]
+    assert proof["checks"]["mean KL"]["value"] < 1e-3
+
+
 def test_verify_alone_says_the_same(made: dict[str, Any], base: Path, adapter: Path) -> None:
     words = ("verify", made["out"], "--base", base, "--adapter", adapter, "--conversations", 1, "--json")
     result = run(*words)
     assert (result.exit_code, last_json(result)["verified"]) == (0, True)
+    assert last_json(result)["tensor_errors"] == made["proof"]["tensor_errors"]
     lost = run("verify", made["out"], "--base", base, "--conversations", 1, "--json")
     assert (lost.exit_code, last_json(lost)["passed"]) == (1, False)
 
@@ -172,7 +236,11 @@ def test_fallbacks_are_listed(tmp_path: Path, make_llama) -> None:
         tmp_path / "base", hidden_size=96, num_attention_heads=3, num_key_value_heads=3, intermediate_size=160
     )
     result = run(base, "--out", tmp_path / "m.gguf", "--type", "Q4_K_S", "--conversations", 1)
-    assert re.search(r"\d+ tensors have rows of 96, which cannot be Q4_K; they are Q5_0", result.stdout)
+    said = r"\d+ tensors have rows of 96, which cannot be Q4_K; they are Q5_0"
+    found = re.search(said, result.stdout)
+    assert found
+    again = run("verify", tmp_path / "m.gguf", "--base", base, "--conversations", 1)
+    assert found[0] in again.stdout
 
 
 def test_subcommand_names_win_and_a_path_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

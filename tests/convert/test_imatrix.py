@@ -22,6 +22,7 @@ from rolekit.convert.metadata import encode_header
 from rolekit.convert.output import publish
 from rolekit.convert.source import span
 from rolekit.convert.type_plan import read_plan, write_plan
+from rolekit.engine.gguf_header import read_header
 from rolekit.errors import RolekitError
 
 MakeModel = Callable[..., Path]
@@ -225,7 +226,16 @@ def test_auto_calibrates_on_the_training_data_once(
     means = read_imatrix(path).means()
     with_it = made(Job(base, tmp_path / "with.gguf", adapter=adapter, type_name="Q4_K_M", imatrix=path))
     without = made(Job(base, tmp_path / "without.gguf", adapter=adapter, type_name="Q4_K_M"))
-    assert with_it.stat().st_size == without.stat().st_size
+    headers = [read_header(file) for file in (with_it, without)]
+    assert headers[0].tensors == headers[1].tensors  # types and places
+    # What llama-quantize notes, with the file's name in place of its path.
+    assert {key: value for key, value in headers[0].metadata.items() if key.startswith("quantize.")} == {
+        "quantize.imatrix.file": "out.imatrix.gguf",
+        "quantize.imatrix.dataset": "train.jsonl",
+        "quantize.imatrix.entries_count": len(means),
+        "quantize.imatrix.chunks_count": 1,
+    }
+    assert not any(key.startswith("quantize.") for key in headers[1].metadata)
     assert weighted_error(base, adapter, with_it, means, tmp_path) < weighted_error(
         base, adapter, without, means, tmp_path
     )

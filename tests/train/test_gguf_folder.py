@@ -102,6 +102,21 @@ def test_what_it_cannot_read_ends_in_a_sentence(tmp_path: Path) -> None:
         folder_of(write_gguf(base, tmp_path / "b.gguf", "llama", **{"rope.scaling.type": "yarn"}))
 
 
+def test_what_transformers_reads_instead_comes_without_its_bar(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from rolekit.train.torch_base import load_base
+
+    base = save_base(tmp_path / "base", "llama")
+    file = write_gguf(base, tmp_path / "m.gguf", "llama", **{"rope.scaling.type": "yarn"})
+    capfd.readouterr()
+    model = load_base(file, torch.float32)
+    assert model.get_input_embeddings().weight.dtype == torch.float32
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.model
 def test_mlx_says_what_llama_cpp_says(starter_path: Path) -> None:
     import mlx.core as mx
