@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--kl", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2], help="random adapters for --kl")
     parser.add_argument("--conversations", type=int, default=40)
-    parser.add_argument("--prompt-tokens", type=int, default=512, help="of a prompt, its last so many count")
+    parser.add_argument("--prompt-tokens", type=int, default=96, help="of a prompt, its last so many count")
     parser.add_argument("--prepare", action="store_true", help="only make the models")
     chosen = parser.parse_args()
     folder = chosen.work / chosen.model

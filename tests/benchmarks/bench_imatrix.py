@@ -42,7 +42,7 @@ from rolekit.roles.library import RoleLibrary
 TYPES = ("Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K")
 CALIBRATION_TOKENS = 6144
 HELD_OUT_TOKENS = 2400
-PER_ROLE = 2
+PER_ROLE = 1
 ANSWER_TOKENS = 48
 
 
@@ -191,6 +191,7 @@ def spe(bench: Bench, file: Path, data: Path) -> dict[str, Any]:
         "--kind": "role_specific",
         "--max-tokens": ANSWER_TOKENS,
         "--ctx": 1024,
+        "--threads": os.environ.get("OMP_NUM_THREADS", 0),
     }
     words = [str(word) for option in settings.items() for word in option]
     _rolekit("bench", "run", "--data", str(data), "--model", str(file), "--out", str(run), *words)

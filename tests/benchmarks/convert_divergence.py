@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from rolekit.convert.references import open_reference
 from rolekit.engine.prompt import Prompter
 from rolekit.engine.templates import load_template
 
-GREEDY_TOKENS = 8
+GREEDY_TOKENS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,10 @@ def measure(pair: Pair, talks: Sequence[Conversation], most_prompt: int, results
     todo = [number for number in range(len(talks)) if number not in done]
     if not todo:
         return
-    models = {name: Evaluator(file) for name, file in pair.files.items()}
+    models = {
+        name: Evaluator(file, context_tokens=2 * most_prompt, threads=threads())
+        for name, file in pair.files.items()
+    }
     reference = open_reference(
         Job(base=resolve_base(str(pair.base)), out=pair.files["ours"], adapter=pair.adapter)
     )()
@@ -66,6 +70,11 @@ def measure(pair: Pair, talks: Sequence[Conversation], most_prompt: int, results
     reference.close()
     for model in models.values():
         model.close()
+
+
+def threads() -> int:
+    """What OMP_NUM_THREADS says, for torch and for llama.cpp alike; 0 leaves it to both."""
+    return int(os.environ.get("OMP_NUM_THREADS", "0"))
 
 
 def rows(results: Path) -> list[dict[str, Any]]:
@@ -93,5 +102,5 @@ def summary(found: Sequence[Mapping[str, Any]]) -> str:
 def _text(talk: Conversation, model: Evaluator, most_prompt: int) -> Text:
     prompter = Prompter(load_template(None, model.model.header), model.vocabulary)
     prompt = prompter.build(talk.prompt)
-    reply = (*prompter.reply_ids(talk.reply, prompt), *prompter.end_ids)[: most_prompt // 2]
+    reply = (*prompter.reply_ids(talk.reply, prompt), *prompter.end_ids)[: most_prompt // 3]
     return Text(tuple(prompt.ids[-most_prompt:]), reply)
