@@ -191,7 +191,7 @@ def spe(bench: Bench, file: Path, data: Path) -> dict[str, Any]:
         "--kind": "role_specific",
         "--max-tokens": ANSWER_TOKENS,
         "--ctx": 1024,
-        "--threads": os.environ.get("OMP_NUM_THREADS", 0),
+        "--threads": os.environ.get("OMP_NUM_THREADS", "0"),
     }
     words = [str(word) for option in settings.items() for word in option]
     _rolekit("bench", "run", "--data", str(data), "--model", str(file), "--out", str(run), *words)
