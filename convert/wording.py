@@ -92,7 +92,8 @@ class HuggingFaceTokenizer:
     @property
     def chat_template(self) -> str:
         """Its Jinja source; empty where it has none."""
-        return self._tokenizer.chat_template or ""
+        template: str = self._tokenizer.chat_template or ""
+        return template
 
     @property
     def composes(self) -> bool:

@@ -123,8 +123,9 @@ def _gguf_through_transformers(path: Path, dtype: torch.dtype) -> PreTrainedMode
 @contextmanager
 def _without_bar() -> Iterator[None]:
     """transformers draws a bar while it reads a GGUF file, which no setting of its own hides."""
-    from transformers import modeling_gguf_pytorch_utils as reading
+    from transformers import modeling_gguf_pytorch_utils
 
+    reading: Any = modeling_gguf_pytorch_utils
     bar = reading.tqdm
     reading.tqdm = partial(bar, disable=True)
     try:
