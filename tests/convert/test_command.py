@@ -163,12 +163,12 @@ def test_a_file_that_fails_keeps_its_part_name(base: Path, adapter: Path, tmp_pa
 def test_a_file_that_cannot_be_proved_keeps_its_part_name(
     base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without torch nothing can be compared: said, not passed over; --no-verify hands the same file over."""
+    """Without transformers nothing can be compared: said, not passed over; --no-verify hands the same file over."""
     words = (base, "--adapter", adapter, "--out", tmp_path / "m.gguf", "--type", "Q8_0", "--conversations", 1)
     with monkeypatch.context() as without:
-        without.setitem(sys.modules, "torch", None)
+        without.setitem(sys.modules, "transformers", None)
         with pytest.raises(
-            RolekitError, match=r"whole but not proved.* m\.gguf\.part\. .*torch is not installed"
+            RolekitError, match=r"whole but not proved.* m\.gguf\.part\. .*transformers is not installed"
         ):
             run(*words)
         assert [path.name for path in tmp_path.glob("*.gguf")] == []
