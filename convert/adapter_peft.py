@@ -116,7 +116,7 @@ def _check_initial(folder: Path, initial: object) -> None:
     reason = _INITIAL_OF_THE_BASE.get(word, f"nobody here knows the initialisation {one_line(word)!r}")
     raise RolekitError(
         f"The adapter {one_line(folder.name)} does not fit the original base: {reason}.",
-        "Save it with PEFT's path_initial_model_for_weight_conversion; or, if --base is the model that this "
+        "Save it with PEFT's path_initial_model_for_weight_conversion; or, if the base is the model that this "
         "initialisation left behind, set init_lora_weights to true in adapter_config.json.",
     )
 
