@@ -103,14 +103,17 @@ def test_what_it_cannot_read_ends_in_a_sentence(tmp_path: Path) -> None:
 
 
 def test_transformers_reads_a_gguf_without_its_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers import AutoModelForCausalLM
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-    from rolekit.train.torch_base import _without_bar
+    from rolekit.train.torch_base import _quiet, _without_bar
 
-    file = write_gguf(save_base(tmp_path / "base", "llama"), tmp_path / "m.gguf", "llama")
+    base = save_base(tmp_path / "base", "llama")
+    file = write_gguf(base, tmp_path / "m.gguf", "llama")
+    model = AutoModelForCausalLM.from_pretrained(str(base))
     capfd.readouterr()
-    with _without_bar():
-        read = load_gguf_checkpoint(str(file), return_tensors=True)
+    with _quiet(), _without_bar():
+        read = load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=model)
     assert read["tensors"]
     assert capfd.readouterr().err == ""
 
