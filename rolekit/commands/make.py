@@ -12,7 +12,7 @@ from rolekit.config import MOST_THREADS
 from rolekit.errors import RolekitError
 from rolekit.paths import ensure_dir, expanded, home, write_text
 from rolekit.roles.names import slug_of
-from rolekit.text import one_line
+from rolekit.text import count, one_line
 
 if TYPE_CHECKING:
     from rolekit.commands.make_log import Log
@@ -247,7 +247,19 @@ def _dry(wishes: Wishes) -> dict[str, Any]:
 
     making = Making(wishes)
     states = standing(making, _steps(), Log(wishes.folder))
-    for name, state in states.items():
-        print(f"{name:10} {state}") if not wishes.quiet else None
     costs = estimate(making)
+    if not wishes.quiet:
+        for name, state in states.items():
+            print(f"{name:10} {state}")
+        price = (
+            f"${costs['low_usd']:.2f} to ${costs['high_usd']:.2f}"
+            if costs["priced"]
+            else "at a price nobody wrote down"
+        )
+        print(
+            f"the rows take about {count(costs['requests'])} requests ({count(costs['kept'])} are answered already),"
+            f" {count(costs['prompt_tokens'])} tokens read, {count(costs['answer_tokens'])} to"
+            f" {count(costs['most_tokens'])} written, {price}"
+        )
+        print("training says what it takes once the rows are there, before its first step")
     return {"status": "dry run", "run": str(wishes.folder), "steps": states, "estimate": costs}

@@ -276,3 +276,28 @@ def test_what_cannot_work_is_said_before_anything_is_done(
 
 def test_an_unknown_step_is_a_matter_of_usage(tmp_path: Path) -> None:
     assert called("--role", "Ada", "--text", STORY, "--out", tmp_path, "--from", "lunch")[0] == 2
+
+
+def test_a_dry_run_sends_and_writes_nothing(api: Any, tmp_path: Path) -> None:
+    words = ["--role", ROLE, "--text", STORY, "--out", tmp_path / "run", "--model", api.ref, "--dry-run"]
+    code, row, _ = called(*words, "--json")
+    assert code == 0
+    assert row["steps"] == dict.fromkeys(STEPS, "to do")
+    estimate = row["estimate"]
+    assert estimate["requests"] > 100
+    assert estimate["answer_tokens"] < estimate["most_tokens"]
+    assert (estimate["priced"], estimate["kept"], estimate["high_usd"]) == (True, 0, 0.0)
+    assert api.seen == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cap_stops_the_rows_and_what_was_answered_is_kept(api: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    words = ["--role", ROLE, "--text", STORY, "--out", folder, "--small", "--model", api.ref, "--json"]
+    for cap in (2, 4):
+        with pytest.raises(RolekitError, match=f"limit of {cap} requests"):
+            called(*words, "--max-requests", cap)
+        assert len(api.seen) == cap
+    log = Log(folder)
+    assert log.of("profile").result is not None
+    assert (log.of("synthesis").result, log.of("synthesis").attempts) == (None, 2)
