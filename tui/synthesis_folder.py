@@ -123,6 +123,13 @@ class SynthesisFolder:
         return bool(names) and all((self.path / f"done-{name}.json").is_file() for name in names)
 
     @property
+    def state(self) -> str:
+        """How far it is, in a word or two."""
+        if not self.recipes and not self.rows:
+            return "profile only" if self.segments else "nothing yet"
+        return "finished" if self.finished else "paused"
+
+    @property
     def per_minute(self) -> float | None:
         """Requests a minute lately; None before there is a pace."""
         return self._rate(1, 60.0)
@@ -145,10 +152,13 @@ class SynthesisFolder:
 def known_syntheses() -> list[SynthesisFolder]:
     """The runs in the user's own folder, those within a make too, the one that was touched last first."""
     runs = home() / "runs"
-    found = {path.parent for pattern in ("*", "*/synthesis") for path in runs.glob(f"{pattern}/{ROWS}")}
-    return [
-        SynthesisFolder(path) for path in sorted(found, key=lambda path: _stamp(path / ROWS)[1], reverse=True)
-    ]
+    places = [f"{folder}/{name}" for folder in ("*", "*/synthesis") for name in (ROWS, _SEGMENTS)]
+    found = {path.parent for place in places for path in runs.glob(place)}
+    return [SynthesisFolder(path) for path in sorted(found, key=_touched, reverse=True)]
+
+
+def _touched(folder: Path) -> float:
+    return max(_stamp(folder / ROWS)[1], _stamp(folder / _SEGMENTS)[1])
 
 
 def _wanted(recipes: dict[str, dict[str, Any]]) -> int:

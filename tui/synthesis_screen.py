@@ -204,7 +204,7 @@ class SynthesisScreen(Screen[None]):
         if run is None:
             title.right = "no run yet"
             return
-        state = "running" if self._is_running(run) else "finished" if run.finished else "paused"
+        state = "running" if self._is_running(run) else run.state
         title.right = f"{run.name} · {state}"
         drawn = self.query_one("#funnel", Static)
         drawn.update(view.funnel(run, drawn.size.width or 60))

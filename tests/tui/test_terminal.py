@@ -243,3 +243,18 @@ def test_a_card_comes_in_past_its_trust_sheet(open_terminal: Callable[..., Termi
     assert terminal.quit() == 0
     assert b"\x1b_G" not in terminal.raw.split(b"\x1b[?1049h")[-1]
     assert "Traceback" not in terminal.text
+
+
+def test_a_profile_is_made_from_the_synthesis_screen(
+    open_terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    story, out = Path(__file__).parents[1] / "synthesis/story.txt", tmp_path / "odessa"
+    terminal = open_terminal()
+    terminal.shows("Sherlock Holmes", 60)
+    terminal.type("\x1b[15~")
+    terminal.shows("Nothing has been made of a text yet.", 30)
+    terminal.type(f"profile {story} --role 'Odessa Pike' --out {out}\r")
+    terminal.shows("odessa · profile only", 120)
+    assert (out / "role.toml").is_file()
+    assert terminal.quit() == 0
+    assert "Traceback" not in terminal.text
