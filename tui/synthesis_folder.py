@@ -20,6 +20,7 @@ from rolekit.synthesis.rows import ROWS, Candidate, read_rows
 
 _SEGMENTS = "segments.jsonl"
 _JOURNAL = "journal.db"
+_WATCHED = (ROWS, DECISIONS, _JOURNAL, f"{_JOURNAL}-wal", RECIPE, _SEGMENTS)
 _WINDOW_SECONDS = 60.0
 _SHARE = 20
 """Reading may take a twentieth of the time."""
@@ -50,9 +51,7 @@ class SynthesisFolder:
         start = time.monotonic()
         if not now and start < self._not_before:
             return False
-        stamps = tuple(
-            _stamp(self.path / name) for name in (ROWS, DECISIONS, _JOURNAL, f"{_JOURNAL}-wal", RECIPE)
-        )
+        stamps = tuple(_stamp(self.path / name) for name in _WATCHED)
         if stamps == self._stamps:
             return False
         self._stamps = stamps

@@ -43,7 +43,7 @@ class Sizes:
 
 
 SMALL = Sizes(
-    rows=6, instructions=5, dialogues=0, prompting="zero-shot", epochs=1.0, steps=2, questions=3, row_tokens=64,
+    rows=3, instructions=12, dialogues=0, prompting="zero-shot", epochs=1.0, steps=2, questions=3, row_tokens=48,
     answer_tokens=24,
 )  # fmt: skip
 """The whole path in minutes: it proves that everything works, and makes nothing good."""

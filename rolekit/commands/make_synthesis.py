@@ -49,6 +49,7 @@ def inputs(making: Making) -> dict[str, Any]:
 
 def tasks_of(wishes: Wishes) -> list[Task]:
     """General instructions in the role's voice, questions about the role, whole dialogues."""
+    from rolekit.endpoints.address import is_endpoint
     from rolekit.synthesis.recipe import ContextInstruct, Dialogues, RoleGpt
 
     sizes = wishes.sizes
@@ -61,6 +62,7 @@ def tasks_of(wishes: Wishes) -> list[Task]:
                 references=sizes.samples,
                 baseline=False,
                 answer_tokens=sizes.row_tokens,
+                shorten=not is_endpoint(generator_ref(wishes)),
             )
         )
     tasks.append(

@@ -56,6 +56,9 @@ _ASKS = re.compile(
     re.IGNORECASE,
 )
 _ENDS = re.compile(r"[.!?…。！？～~—\"”’'」』）)\]*]\s*$")
+_SENTENCE_END = re.compile(r"(?:[.!?…]+[\"”’')\]*]*(?=\s|$)|[。！？…～]+[”’」』）]*)")
+_FEWEST_WORDS = 4
+"""Of an answer that was cut: less says nothing."""
 _QUOTES = {'"': '"', "“": "”", "「": "」", "«": "»"}
 _ALIKE = {
     "ru": {"ru", "uk", "bg", "sr", "be", "mk", "kk", "mn", "ky"},
@@ -86,6 +89,13 @@ def tidied(answer: str, names: Iterable[str]) -> str:
     if closing and len(text) > 2 and text.endswith(closing) and closing not in text[1:-1]:
         text = text[1:-1].strip()
     return text
+
+
+def up_to_last_sentence(answer: str) -> str:
+    """What is left of an answer that was cut off when its last, broken sentence goes; empty where that is next to nothing."""
+    ends = [found.end() for found in _SENTENCE_END.finditer(answer)]
+    kept = answer[: ends[-1]].rstrip() if ends else ""
+    return kept if len(words_of(kept)) >= _FEWEST_WORDS else ""
 
 
 def question_fault(question: str, language: str = "en") -> Fault | None:

@@ -35,6 +35,8 @@ class RoleGpt:
     """Whether one answer more is made, which other models are compared with."""
     answer_tokens: int = 200
     """The paper's limit."""
+    shorten: bool = False
+    """Keep an answer that was cut off up to its last whole sentence: small models seldom end by themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from rolekit.rolebench.casting import Cast
 from rolekit.rolebench.prompting import messages_for, needs_pairs
 from rolekit.rolebench.sources import Instruction, read_instructions
 from rolekit.roles.role import Role
-from rolekit.synthesis.cleaning import allowed_for, answer_fault, tidied
+from rolekit.synthesis.cleaning import allowed_for, answer_fault, tidied, up_to_last_sentence
 from rolekit.synthesis.desk import Desk, plain
 from rolekit.synthesis.duplicates import Asked
 from rolekit.synthesis.reading import Question, Unread
@@ -108,13 +108,15 @@ def _row(role: Role, task: RoleGpt, one: Instruction, answers: list[Answer | Unr
     """The instruction's row; the baseline is the last answer."""
     kept: list[str] = []
     dropped: list[tuple[str, str]] = []
-    baseline, allowed = "", allowed_for(role)
+    baseline, cut, allowed = "", 0, allowed_for(role)
     for place, answer in enumerate(answers):
         if isinstance(answer, Unread):
             dropped.append((answer.text, answer.reason))
             continue
-        text = tidied(answer.text, (role.name, *role.aliases))
-        fault = answer_fault(text, answer.finish_reason, allowed)
+        text, ended = tidied(answer.text, (role.name, *role.aliases)), answer.finish_reason
+        if task.shorten and ended == "length" and (whole := up_to_last_sentence(text)):
+            text, ended, cut = whole, "stop", cut + 1
+        fault = answer_fault(text, ended, allowed)
         if fault is not None:
             dropped.append((text, fault.reason))
         elif task.baseline and place == len(answers) - 1:
@@ -125,9 +127,15 @@ def _row(role: Role, task: RoleGpt, one: Instruction, answers: list[Answer | Unr
     return Candidate(
         _id(role, one), "rolegpt", role.name, role.language, one.question, tuple(kept),
         "accepted" if kept else "rejected", reason,
-        detail="" if kept else "no answer is left", baseline=baseline, raw=one.answers, dropped=tuple(dropped),
+        detail=_detail(kept, cut), baseline=baseline, raw=one.answers, dropped=tuple(dropped),
         source=one.origin,
     )  # fmt: skip
+
+
+def _detail(kept: list[str], cut: int) -> str:
+    if not kept:
+        return "no answer is left"
+    return f"{cut} cut to their last whole sentence" if cut else ""
 
 
 def _id(role: Role, one: Instruction) -> str:

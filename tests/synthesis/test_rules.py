@@ -15,7 +15,14 @@ import rolekit.synthesis
 from rolekit.endpoints.calls import Answer
 from rolekit.engine.schema_grammar import gbnf_of
 from rolekit.roles.role import Role
-from rolekit.synthesis.cleaning import allowed_for, answer_fault, language_fault, question_fault, tidied
+from rolekit.synthesis.cleaning import (
+    allowed_for,
+    answer_fault,
+    language_fault,
+    question_fault,
+    tidied,
+    up_to_last_sentence,
+)
 from rolekit.synthesis.duplicates import Asked
 from rolekit.synthesis.exporting import split_of
 from rolekit.synthesis.grounding import quote_share, support
@@ -247,3 +254,19 @@ def test_no_json_breaks_the_reader(value, cut):
 )  # fmt: skip
 def test_only_the_sure_are_taken(said, high):
     assert sure(said) == high
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("I row at night. I never ask. And when the bri", "I row at night. I never ask."),
+        ("“Once is enough,” I said. “The bell is not d", "“Once is enough,” I said."),
+        ("我夜里摆渡。从不多问。桥一开我就", "我夜里摆渡。从不多问。"),
+        ("It costs 2.50 a head and not a pen", ""),
+        ("Aye. And when the bri", ""),
+        ("no end at all", ""),
+        ("Whole as it is, thank you.", "Whole as it is, thank you."),
+    ],
+)
+def test_what_is_left_of_an_answer_that_was_cut_off(answer, kept):
+    assert up_to_last_sentence(answer) == kept
