@@ -97,7 +97,7 @@ def test_what_is_asked_was_never_trained_on(made: tuple[Path, Path, dict[str, An
         asked = {one.value["question"] for one in found if isinstance(one, Row)}
         assert asked
         assert not asked & trained
-    assert len(trained) == row["rows"] or len(rows) == row["rows"]
+    assert len(rows) >= row["rows"] >= 1
 
 
 @pytest.mark.model
