@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,28 +41,21 @@ def order(folder: Path, *more: object) -> list[object]:
             "--set", "lora.r=4", "--set", "lora.layers_to_transform=[28, 29]", "--set", "run.sample_question=''", *more]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def offline() -> Iterator[None]:
-    """No connection leaves this process: whoever tries gets an error."""
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("something wanted the network")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", refuse)
-        patch.setattr(socket, "getaddrinfo", refuse)
-        yield
+def refuse(*_: object) -> None:
+    raise AssertionError("something wanted the network")
 
 
 @pytest.fixture(scope="module")
 def made(
-    offline: None, starter_path: Path, tmp_path_factory: pytest.TempPathFactory
+    starter_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path, dict[str, Any], str]:
     """A character that was made: the home, the folder, what `--json` said, what stderr said."""
     pytest.importorskip("torch")
     place = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROLEKIT_HOME", str(place / "home"))
+        patch.setattr(socket.socket, "connect", refuse)  # no connection leaves this process
+        patch.setattr(socket, "getaddrinfo", refuse)
         code, row, said = called(*order(place / "run"))
     assert code == 0, said
     return place / "home", place / "run", row, said
