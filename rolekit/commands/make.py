@@ -125,6 +125,7 @@ def make(
     normal = SMALL if small else Sizes()
     sizes = Sizes(
         rows=normal.rows if rows is None else rows,
+        per_call=normal.per_call if rows is None else 0,
         instructions=normal.instructions if instructions is None else instructions,
         dialogues=normal.dialogues if dialogues is None else dialogues,
         prompting=normal.prompting,

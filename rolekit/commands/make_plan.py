@@ -24,6 +24,8 @@ class Sizes:
 
     rows: int = 400
     """Context-Instruct's candidates (the paper's least)."""
+    per_call: int = 0
+    """How many of them one answer gives; 0 leaves it to who writes."""
     instructions: int = 100
     """General instructions that are answered in the role's voice."""
     dialogues: int = 10
@@ -43,8 +45,8 @@ class Sizes:
 
 
 SMALL = Sizes(
-    rows=3, instructions=12, dialogues=0, prompting="zero-shot", epochs=1.0, steps=2, questions=3, row_tokens=48,
-    answer_tokens=24,
+    rows=2, per_call=1, instructions=8, dialogues=0, prompting="zero-shot", epochs=1.0, steps=2, questions=2,
+    row_tokens=40, answer_tokens=16,
 )  # fmt: skip
 """The whole path in minutes: it proves that everything works, and makes nothing good."""
 

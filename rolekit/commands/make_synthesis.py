@@ -66,7 +66,12 @@ def tasks_of(wishes: Wishes) -> list[Task]:
             )
         )
     tasks.append(
-        ContextInstruct(candidates=sizes.rows, not_knowing=sizes.rows // 10, refusal=sizes.rows // 20)
+        ContextInstruct(
+            candidates=sizes.rows,
+            per_call=sizes.per_call,
+            not_knowing=sizes.rows // 10,
+            refusal=sizes.rows // 20,
+        )
     )
     if sizes.dialogues:
         tasks.append(Dialogues(dialogues=sizes.dialogues))
