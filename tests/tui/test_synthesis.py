@@ -17,6 +17,7 @@ from rolekit.paths import home
 from rolekit.roles.role import Role
 from rolekit.synthesis.audit import effective, read_decisions
 from rolekit.synthesis.rows import Candidate, append_rows
+from rolekit.synthesis.segments import Segment, write_segments
 from rolekit.tui.answer_screen import AnswerScreen
 from rolekit.tui.synthesis_folder import SynthesisFolder, known_syntheses
 from rolekit.tui.synthesis_screen import SynthesisScreen
@@ -59,7 +60,10 @@ def make_run(name: str = "ada", given: list[Candidate] | None = None) -> Path:
     append_rows(folder, rows() if given is None else given)
     task = {"role": "Ada Lovelace", "model": "gpt-4o", "candidates": 400, "not_knowing": 40, "refusal": 20}
     (folder / "recipe.json").write_text(json.dumps({"format": 1, "steps": {"context-instruct": task}}))
-    (folder / "segments.jsonl").write_text('{"id": "s"}\n' * 12)
+    write_segments(
+        folder / "segments.jsonl",
+        [Segment(f"s{n}", "Ada wrote a note.", "letters.txt", n, n, ("Ada Lovelace",)) for n in range(1, 13)],
+    )
     endpoint = parse_endpoint("openai:gpt-4o@http://localhost:1/v1")
     with Journal(folder / "journal.db") as journal:
         for n in range(9):
