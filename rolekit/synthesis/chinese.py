@@ -191,10 +191,8 @@ def _beginnings(passages: Sequence[Passage]) -> list[str]:
     found: set[str] = set()
     for head, times in list(starts.items()):
         if len(head) == 2:
-            longer = [
-                one for one in starts if len(one) == 3 and one[:2] == head and starts[one] >= 0.8 * times
-            ]
-            head = longer[0] if longer and times > 1 else head
+            three = most.get(head, "")
+            head = three if times > 1 and starts[three] >= 0.8 * times else head
         if (
             starts[head] > 1
             and head in near
@@ -202,8 +200,8 @@ def _beginnings(passages: Sequence[Passage]) -> list[str]:
             and not set(head[1:]) & _NOT_IN_NAMES
         ):
             found.add(head)
-    longer = {head[:2] for head in found if len(head) > 2}
-    return sorted(found - longer, key=lambda head: (-starts[head], head))
+    shorter = {head[:2] for head in found if len(head) > 2}
+    return sorted(found - shorter, key=lambda head: (-starts[head], head))
 
 
 def _spellings(passages: Sequence[Passage], names: Sequence[str]) -> dict[str, str]:

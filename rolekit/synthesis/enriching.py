@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,12 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rolekit.endpoints.calls import Answer, Call
+from rolekit.ranking import words_of
 from rolekit.rolebench.json_answers import find_object
 from rolekit.rolebench.leaks import leaks_in
 from rolekit.roles.names import fold
 from rolekit.synthesis.findings import Fact, Place, Profile
 from rolekit.synthesis.generator import NEVER, Generator
 from rolekit.synthesis.grounding import quote_share, unsupported_claims
+from rolekit.synthesis.phrases import COMMON
 from rolekit.synthesis.profile import Reading
 from rolekit.synthesis.profile_wording import (
     DESCRIPTION_SCHEMA,
@@ -35,8 +38,13 @@ _DESCRIPTION_TOKENS = 400
 _TEMPERATURE = 0.2
 _LONGEST_FACT = 300
 _LONGEST_DESCRIPTION = 2000
+_LEAST_OWN = 0.15
+"""The share of a description's telling words that has to stand in what it was made from."""
 _WHOLE = 0.9
 """The share of a quote that has to stand in the segment in one piece."""
+
+_YOU = {"en": re.compile(r"\b(?:you|your)\b", re.IGNORECASE), "zh": re.compile("你|您")}
+_SENTENCES = re.compile(r"[^.!?。！？]+")
 
 Report = Callable[[str, int, int], None]
 
@@ -122,14 +130,20 @@ async def enrich(
     profile = replace(
         profile, facts=(*kept, *_not_said_again(profile.facts, kept)), generator=generator.endpoint.model
     )
+    profile, described = await _described(profile, generator, cancel, settled)
+    return Enriched(profile, dict(dropped), unanswered + (not described))
+
+
+async def _described(
+    profile: Profile, generator: Generator, cancel: threading.Event, settled: Callable[[], None]
+) -> tuple[Profile, bool]:
+    """The profile with a description by the model, and whether that was one."""
     question = Question(description_call(profile, generator), lambda answer: _description_in(answer, profile))
     async with aclosing(read_in_order([question], generator, cancel, settled)) as answers:
-        async for _, found_text in answers:
-            if isinstance(found_text, Unread):
-                unanswered += 1
-            else:
-                profile = replace(profile, description=found_text, description_origin="generated")
-    return Enriched(profile, dict(dropped), unanswered)
+        async for _, found in answers:
+            if not isinstance(found, Unread):
+                return replace(profile, description=found, description_origin="generated"), True
+    return profile, False
 
 
 def _call(generator: Generator, messages: Any, schema: str, tokens: int) -> Call:
@@ -160,9 +174,31 @@ def _checked(row: dict[str, Any], segment: Segment, reading: Reading) -> tuple[F
         return None, "too long or out of the role"
     if quote_share(quote, segment.text) < _WHOLE:
         return None, "the quote is not in the segment"
+    if reason := _beside_the_point(text, quote, segment, reading):
+        return None, reason
     if unsupported_claims(text, [segment.text, reading.name, *reading.aliases]):
         return None, "names or numbers that are not in the segment"
     return Fact(text, segment.id, " ".join(quote.split()), _place(quote, segment), "generated"), ""
+
+
+def _beside_the_point(text: str, quote: str, segment: Segment, reading: Reading) -> str:
+    """Why a fact does not follow from its quote: it only repeats it, or the quote is about somebody else."""
+    words, quoted = f" {' '.join(words_of(text))} ", f" {' '.join(words_of(quote))} "
+    you = _YOU.get(reading.language.split("-")[0])
+    if you is not None and not you.match(text):
+        return "not said to the role"
+    if words in quoted:
+        return "only the quote again"
+    for turn in reading.turns:
+        here = turn.source == segment.source and segment.first_line <= turn.line <= segment.last_line
+        if (
+            here
+            and turn.kind == "speech"
+            and turn.speaker != reading.name
+            and quoted in f" {' '.join(words_of(turn.text))} "
+        ):
+            return "" if you is not None and you.search(quote) else "somebody else's words"
+    return ""
 
 
 def _place(quote: str, segment: Segment) -> Place:
@@ -209,6 +245,20 @@ def _description_in(answer: Answer, profile: Profile) -> str | None:
         return None
     text = " ".join(text.split())
     start = f"你是{profile.name}。" if profile.language.startswith("zh") else f"You are {profile.name}. "
-    if not 20 <= len(text) <= _LONGEST_DESCRIPTION or leaks_in(text):
+    sentences = [sentence.strip() for sentence in _SENTENCES.findall(text) if sentence.strip()]
+    if not 20 <= len(text) <= _LONGEST_DESCRIPTION or leaks_in(text) or len(set(sentences)) < len(sentences):
+        return None
+    if _own_share(text, profile) < _LEAST_OWN:
         return None
     return text if text.startswith(("You are", "你是", "你叫")) else start + text
+
+
+def _own_share(text: str, profile: Profile) -> float:
+    """Which share of the description's telling words stands in the facts, phrases and lines; 1 in other scripts."""
+    if not profile.language.startswith(("en", "zh")):
+        return 1.0
+    material = [fact.fact for fact in profile.facts] + [phrase.phrase for phrase in profile.catchphrases]
+    material += [part for pair in profile.examples for part in (pair.asked, pair.answer)]
+    known = {word for one in material for word in words_of(one)}
+    telling = {word for word in words_of(text) if word not in COMMON} - set(words_of(profile.name))
+    return len(telling & known) / len(telling) if telling else 0.0
