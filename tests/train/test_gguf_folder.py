@@ -102,6 +102,22 @@ def test_what_it_cannot_read_ends_in_a_sentence(tmp_path: Path) -> None:
         folder_of(write_gguf(base, tmp_path / "b.gguf", "llama", **{"rope.scaling.type": "yarn"}))
 
 
+def test_transformers_reads_a_gguf_without_its_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers import AutoModelForCausalLM
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
+    from rolekit.train.torch_base import _quiet, _without_bar
+
+    base = save_base(tmp_path / "base", "llama")
+    file = write_gguf(base, tmp_path / "m.gguf", "llama")
+    model = AutoModelForCausalLM.from_pretrained(str(base))
+    capfd.readouterr()
+    with _quiet(), _without_bar():
+        read = load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=model)
+    assert read["tensors"]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.model
 def test_mlx_says_what_llama_cpp_says(starter_path: Path) -> None:
     import mlx.core as mx
