@@ -60,7 +60,7 @@ _NEEDED = {field.name for field in fields(StepMetrics) if field.default is MISSI
 class MetricsWriter:
     """Appends to a run's metrics.jsonl. A context manager; each line is flushed before write returns."""
 
-    def __init__(self, folder: Path, *, from_step: int = 0) -> None:
+    def __init__(self, folder: Path, from_step: int = 0) -> None:
         """Open folder/metrics.jsonl; with from_step the lines of later steps go (a resumed run makes them again).
 
         Raises RolekitError when the file cannot be written.

@@ -44,8 +44,9 @@ class View(Protocol):
 class Observer:
     """The loop's watch: hands every event on. Only the first of several processes has a writer and views."""
 
-    writer: MetricsWriter | None
     views: list[View]
+    open_writer: Callable[[int], MetricsWriter] | None = None
+    """Opens metrics.jsonl with its lines up to the step that the run goes on from."""
     sampler: Sampler | None = None
     sample_every: int = 0
     """Steps between sample answers; 0: with every held-out loss, or four times in all where none is held out."""
@@ -55,6 +56,7 @@ class Observer:
     """The work of computed and supervised tokens, in floating-point operations."""
     peak_flops: float = 0.0
     """What the machine can do in a second; 0: not known."""
+    _writer: MetricsWriter | None = field(default=None, init=False)
     _steps: int = field(default=0, init=False)
     _held_out: bool = field(default=False, init=False)
 
@@ -63,6 +65,7 @@ class Observer:
         match event:
             case Started():
                 self._steps, self._held_out = event.steps, event.held_out_rows > 0
+                self._writer = self.open_writer(event.step) if self.open_writer else None
                 for view in self.views:
                     view.started(event)
             case StepDone():
@@ -92,8 +95,8 @@ class Observer:
             flops_per_second=work,
             peak_fraction=work / self.peak_flops if work and self.peak_flops else None,
         )
-        if self.writer:
-            self.writer.write(metrics)
+        if self._writer:
+            self._writer.write(metrics)
         for view in self.views:
             view.step(metrics, event.epoch)
         every = self.sample_every or (0 if self._held_out else max(event.steps // 4, 1))
@@ -101,8 +104,8 @@ class Observer:
             self._sample(event.step)
 
     def _evaluated(self, event: Evaluated) -> None:
-        if self.writer:
-            self.writer.add(event.step, eval_loss=event.loss, eval_seconds=event.seconds)
+        if self._writer:
+            self._writer.add(event.step, eval_loss=event.loss, eval_seconds=event.seconds)
         for view in self.views:
             view.evaluated(event.step, event.loss, event.best)
         if not self.sample_every:
@@ -112,14 +115,14 @@ class Observer:
         if self.sampler is None:
             return
         text = self.sampler()
-        if self.writer:
-            self.writer.add(step, sample=text)
+        if self._writer:
+            self._writer.add(step, sample=text)
         for view in self.views:
             view.sampled(step, text)
 
     def close(self) -> None:
         """Close the file and every view."""
-        if self.writer:
-            self.writer.close()
+        if self._writer:
+            self._writer.close()
         for view in self.views:
             view.close()

@@ -136,7 +136,7 @@ class Training:
     def estimate(self) -> Estimate:
         """What the run will cost, measured by a few real passes; nothing is written."""
         stepper = self._open()
-        loop = self._loop(stepper, Observer(None, []))
+        loop = self._loop(stepper, Observer([]))
         return self._estimate(stepper, loop)
 
     def train(self) -> dict[str, Any]:
@@ -148,11 +148,11 @@ class Training:
         first = os.environ.get("RANK", "0") == "0"
         with _alone(run.out) if first else nullcontext():
             stepper = self._open()
-            observer = Observer(None, [])
+            observer = Observer([])
             loop = self._loop(stepper, observer)
             if stepper.rank == 0:
                 self._prepare_folder(loop)
-                observer.writer = MetricsWriter(run.out, from_step=_saved_step(run.out))
+                observer.open_writer = partial(MetricsWriter, run.out)
                 observer.sample_every = run.recipe.run.sample_every
                 observer.row_tokens = _row_tokens(run)
                 observer.flops = partial(step_flops, run.shape)
@@ -254,14 +254,6 @@ def _row_tokens(run: Prepared) -> Callable[[int], int]:
         return epoch_of(epoch)[at]
 
     return of
-
-
-def _saved_step(out: Path) -> int:
-    """The step of the latest checkpoint, up to which the metrics stay."""
-    names = [
-        path.name.removeprefix("step-") for path in (out / "checkpoints").glob("step-*") if path.is_dir()
-    ]
-    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,12 @@ class TensorBoardView:
         """Raises ModuleNotFoundError where TensorBoard is not installed."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
+        self._open: Callable[..., Any] = partial(SummaryWriter, str(folder / "tensorboard"))
+        self._writer: Any = None
 
     def started(self, event: Started) -> None:
-        """Nothing to write."""
+        """Open the log; what a stopped run had written behind its last checkpoint is struck out."""
+        self._writer = self._open(purge_step=event.step + 1)
 
     def step(self, metrics: StepMetrics, epoch: float) -> None:
         """Scalars of the step."""
@@ -124,4 +127,5 @@ class TensorBoardView:
 
     def close(self) -> None:
         """Flush."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()

@@ -197,6 +197,28 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pyte
     assert adapter(tmp_path / "run") == adapter(tmp_path / "whole")
 
 
+def test_a_disk_that_fills_up_at_a_checkpoint(tmp_path: Path) -> None:
+    """The system itself refuses to make files longer, as it does on a full disk or above a quota."""
+    resource = pytest.importorskip("resource")
+    train(tmp_path / "whole")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def watch(event: LoopEvent) -> None:
+        if isinstance(event, Saved) and event.step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+
+    try:
+        with pytest.raises(RolekitError, match="step 5 could not be written") as caught:
+            train(tmp_path / "run", watch=watch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "the run goes on from step 4" in caught.value.what_to_do
+    kept = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+    assert kept == ["step-00000002", "step-00000004"]
+    assert train(tmp_path / "run").status == "finished"
+    assert adapter(tmp_path / "run") == adapter(tmp_path / "whole")
+
+
 def test_no_rows_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RolekitError, match="no row"):
         Loop(BigramStepper(), [], [], OPTIONS, tmp_path, "x").run()

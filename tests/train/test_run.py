@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,45 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, dict[str, Any], st
     assert f"the run's folder is {out}" in said
     assert "rows to train on (Zora" in said
     assert "next: rolekit convert adapter" in said
+
+
+def test_tensorboard_shows_the_curve(finished: tuple[Path, dict[str, Any], str]) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out, _, _ = finished
+    log = EventAccumulator(str(out / "tensorboard")).Reload()
+    steps = read_metrics(out)
+    found = {name: {event.step: event.value for event in log.Scalars(name)} for name in log.Tags()["scalars"]}
+    assert found["loss/train"] == pytest.approx({row.step: row.loss for row in steps})
+    assert found["learning_rate"] == pytest.approx({row.step: row.lr for row in steps})
+    held = {row.step: row.eval_loss for row in steps if row.eval_loss}
+    assert found["loss/held_out"] == pytest.approx(held)
+    assert "sample/text_summary" in log.Tags()["tensors"]
+
+
+def test_a_damaged_checkpoint_costs_its_steps_only(
+    finished: tuple[Path, dict[str, Any], str], base: Path, rows: Path, tmp_path: Path
+) -> None:
+    """The program falls back to the checkpoint before, says so, and ends with the same bytes."""
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    for name in ("report.json", "curve.html"):
+        (out / name).unlink()
+    shutil.rmtree(out / "adapter")
+    last, before = sorted((out / "checkpoints").iterdir(), reverse=True)
+    with (last / "state.safetensors").open("r+b") as file:
+        file.truncate(5_000)
+    code, report, said = called(*order(base, rows, out, "--plain"))
+    assert (code, report["status"]) == (0, "finished")
+    assert f"{last} is damaged (its checksum is wrong); the one before it is used" in said
+    assert f"going on behind step {int(before.name[5:])}" in said
+    numbers = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert numbers == sorted(numbers), "the lines of repeated steps were replaced"
+    assert read_metrics(out)[-1].loss == read_metrics(finished[0])[-1].loss
+    assert (out / "adapter/adapter_model.safetensors").read_bytes() == (
+        finished[0] / "adapter/adapter_model.safetensors"
+    ).read_bytes()
 
 
 def test_a_finished_run_is_not_run_again(
