@@ -7,7 +7,7 @@
 Both sides start from the same adapter and see the same rows in the same order, 16 a step, with the same constant
 learning rate. TRL runs with its own defaults (micro-batches of 8, gradient checkpointing, fused head), but in fp32:
 its default bfloat16 is emulated on processors without it, and far slower. Each side is a process of its own; peak
-memory is what the system says of it. With --keep the sides can be run one by one; the report covers what is there.
+memory is what the system says of it; processor time is that of all threads, which other programs disturb less. With --keep the sides can be run one by one; the report covers what is there.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def ours(keep: Path) -> dict[str, Any]:
     stepper = open_torch(starter(), Recipe(), "starter")
     opened = time.perf_counter() - began
     shape, losses, seconds, tokens, flops = shape_of(starter()), [], [], [], []
+    busy = time.process_time()
     for number in range(len(rows) // ROWS_PER_STEP):
         began = time.perf_counter()
         indices = range(number * ROWS_PER_STEP, (number + 1) * ROWS_PER_STEP)
@@ -101,7 +102,7 @@ def ours(keep: Path) -> dict[str, Any]:
         tokens.append(computed)
         flops.append(step_flops(shape, computed, plan.supervised))
     return {
-        "losses": losses, "seconds": seconds, "tokens": tokens, "flops": flops, "open_seconds": opened,
+        "losses": losses, "seconds": seconds, "cpu_seconds": time.process_time() - busy, "tokens": tokens, "flops": flops, "open_seconds": opened,
         "peak_bytes": peak_bytes(), "gemm": gemm_rates(),
     }  # fmt: skip
 
@@ -175,9 +176,11 @@ def theirs(keep: Path, checkpointing: bool) -> dict[str, Any]:
             peft_config=lora, callbacks=[Clock()],
         )  # fmt: skip
         _initialize(trainer.model, 0)
+        busy = time.process_time()
         trainer.train()
+        busy = time.process_time() - busy
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {"losses": losses, "seconds": seconds, "peak_bytes": peak_bytes()}
+    return {"losses": losses, "seconds": seconds, "cpu_seconds": busy, "peak_bytes": peak_bytes()}
 
 
 def _rows(keep: Path) -> list[dict[str, Any]]:
@@ -206,7 +209,8 @@ def summary(keep: Path) -> None:
         rate = taught / sum(numbers["seconds"])
         losses = " ".join(f"{loss:.4f}" for loss in numbers["losses"])
         print(
-            f"{side:22} {rate:7.1f} supervised tokens/s  {sum(numbers['seconds']):6.1f} s  "
+            f"{side:22} {rate:7.1f} supervised tokens/s  {sum(numbers['seconds']):6.1f} s "
+            f"({numbers['cpu_seconds']:.0f} of processors)  "
             f"{numbers['peak_bytes'] / 2**30:5.2f} GiB  loss {losses}"
         )
     mine = found.get("rolekit")
@@ -226,7 +230,8 @@ def summary(keep: Path) -> None:
 def _compare(side: str, mine: dict[str, Any], other: dict[str, Any]) -> None:
     apart = max(abs(a / b - 1) for a, b in zip(mine["losses"], other["losses"], strict=True))
     print(
-        f"against {side}: {sum(other['seconds']) / sum(mine['seconds']):.1f} times the supervised tokens/s, "
+        f"against {side}: {sum(other['seconds']) / sum(mine['seconds']):.1f} times the supervised tokens/s "
+        f"({other['cpu_seconds'] / mine['cpu_seconds']:.1f} by processor time), "
         f"{mine['peak_bytes'] / other['peak_bytes']:.2f} of the peak memory, losses at most {apart:.2%} apart"
     )
 
