@@ -39,6 +39,19 @@ _MEANING = {
 """pydantic's words, in ours."""
 
 
+_ELSEWHERE = {
+    "rank": "lora.r", "lora_r": "lora.r", "lora_alpha": "lora.alpha", "lora_dropout": "lora.dropout",
+    "use_rslora": "lora.rslora", "use_dora": "lora.dora", "learning_rate": "optimiser.lr",
+    "lr_scheduler_type": "optimiser.schedule", "warmup_ratio": "optimiser.warmup", "max_grad_norm": "optimiser.clip",
+    "num_train_epochs": "run.epochs", "max_steps": "run.steps", "early_stopping_patience": "run.patience",
+    "batch_size": "batch.rows_per_step", "per_device_train_batch_size": "batch.rows_per_step",
+    "gradient_accumulation_steps": "batch.rows_per_step", "packing": "batch.shared_prefix",
+    "neftune_noise_alpha": "batch.neftune", "max_length": "max_tokens", "max_seq_length": "max_tokens",
+    "gradient_checkpointing": "checkpointing", "model": "base", "model_name_or_path": "base", "optimizer": "optimiser",
+}  # fmt: skip
+"""What other trainers call our keys."""
+
+
 def example_text() -> str:
     """A commented recipe with every key and its default, to copy and change."""
     return resources.files("rolekit.train").joinpath("recipe.example.toml").read_text("utf-8")
@@ -175,6 +188,8 @@ def _suggestion(where: Where) -> str:
     from rapidfuzz import fuzz, process
 
     key = str(where[-1])[:100]
+    if ours := _ELSEWHERE.get(key.casefold()):
+        return f"Did you mean {ours}?"
     known = list(_keys(where[:-1]))
     everywhere = {path[-1]: ".".join(path) for path in _all_keys(Recipe, ())}
     if best := process.extractOne(key.casefold(), known, scorer=fuzz.ratio, score_cutoff=65):

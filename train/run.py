@@ -99,17 +99,28 @@ def prepared(
 ) -> Iterator[Prepared]:
     """The recipe's base and data, read and checked; valid inside the block. announce is told of a download.
 
-    Raises RolekitError for a base or data that cannot be used, and when the run cannot fit into memory.
+    Raises RolekitError for a base or data that cannot be used, layers that the base does not have, and when the run
+    cannot fit into memory.
     """
     base = find_base(recipe.base, announce)
     backend = choose_backend(recipe.backend)
     shape = shape_of(base)
+    _check_layers(recipe, shape)
     with open_base_text(base, recipe.template) as text:
         data = build_dataset(recipe, text.maker)
         wide = recipe.dtype not in ("bfloat16", "float16")
         longest = max(len(row.ids) for row in (*data.train, *data.held_out))
         memory = plan_memory(shape, recipe, longest, available_memory_bytes(), wide=wide)
         yield Prepared(recipe, out, base, backend, text, data, shape, memory, base_hash(base))
+
+
+def _check_layers(recipe: Recipe, shape: Shape) -> None:
+    beyond = [layer for layer in recipe.lora.layers_to_transform if layer >= shape.layers > 0]
+    if beyond:
+        raise RolekitError(
+            f"lora.layers_to_transform names layer {beyond[0]}, and this base has {shape.layers} layers.",
+            f"They are counted from 0: name some of 0 to {shape.layers - 1}.",
+        )
 
 
 def finished(run: Prepared) -> dict[str, Any] | None:
@@ -151,8 +162,7 @@ class Training:
             observer = Observer([])
             loop = self._loop(stepper, observer)
             if stepper.rank == 0:
-                self._prepare_folder(loop)
-                observer.open_writer = partial(MetricsWriter, run.out)
+                observer.open_writer = self._begin
                 observer.sample_every = run.recipe.run.sample_every
                 observer.row_tokens = _row_tokens(run)
                 observer.flops = partial(step_flops, run.shape)
@@ -194,13 +204,15 @@ class Training:
     def _estimate(self, stepper: Stepper, loop: Loop) -> Estimate:
         return measure(stepper, self.run.data.train, self.run.data.held_out, self.run.options, loop.steps)
 
-    def _prepare_folder(self, loop: Loop) -> None:
+    def _begin(self, step: int) -> MetricsWriter:
+        """Put the run's papers into its folder, now that it is known to be this run's; step: what is done already."""
         run = self.run
         ensure_dir(run.out)
         (run.out / REPORT_NAME).unlink(missing_ok=True)
         save_recipe(run.recipe, run.out / "recipe.toml")
         text = json.dumps(run.data.report.as_json(), indent=1, ensure_ascii=False)
         write_text(run.out / DATA_NAME, text + "\n")
+        return MetricsWriter(run.out, step)
 
     def _report(self, outcome: Outcome) -> dict[str, Any]:
         run = self.run

@@ -16,6 +16,7 @@ from rolekit.train.examples import KINDS, Kind, example_key
 from rolekit.train.recipe import Source
 
 _MOST_SHOWN = 20
+_LOOKED_AT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ def read_source(source: Source, references: str = "first", role: str = "") -> So
             dialogue for record in reading.records for dialogue in _of_record(record, source, references)
         ]
         faults = reading.faults
+    elif _is_empty(path):
+        raise _no_row(path, ())
     else:
         instructions = read_instructions(path)
         found, faults = [], instructions.faults
@@ -74,12 +77,24 @@ def read_source(source: Source, references: str = "first", role: str = "") -> So
             else:
                 found.append(dialogue)
     if not found:
-        listed = "".join(f"\n  {fault}" for fault in faults[:_MOST_SHOWN])
-        raise RolekitError(
-            f"{one_line(str(path), 200)} holds no row to train on.",
-            f'A row is {{"role", "question", "generated"}} or {{"messages": [...]}}.{listed}',
-        )
+        raise _no_row(path, faults)
     return SourceReading(tuple(found), faults)
+
+
+def _no_row(path: Path, faults: tuple[Fault, ...]) -> RolekitError:
+    listed = "".join(f"\n  {fault}" for fault in faults[:_MOST_SHOWN])
+    return RolekitError(
+        f"{one_line(str(path), 200)} holds no row to train on.",
+        f'A row is {{"role", "question", "generated"}} or {{"messages": [...]}}.{listed}',
+    )
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether there is nothing in the file but white space, and not much of that."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return not file.read(_LOOKED_AT).strip() and not file.read(1)
 
 
 def _is_records(path: Path) -> bool:

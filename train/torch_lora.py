@@ -37,22 +37,13 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int, base_name: str) -> P
     """
     from peft import LoraConfig, get_peft_model
 
-    targets: str | list[str] = (
-        "all-linear" if lora.target_modules == "all-linear" else list(lora.target_modules)
-    )
-    if lora.layers_to_transform and targets == "all-linear":  # which peft takes for a pattern, and refuses
-        head = model.get_output_embeddings()
-        linear = [
-            name for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head
-        ]
-        targets = sorted({name.rpartition(".")[2] for name in linear})
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
-        target_modules=targets,
+        target_modules=_targets(model, lora),
         rank_pattern=dict(lora.rank_pattern),
         alpha_pattern=dict(lora.alpha_pattern),
         layers_to_transform=list(lora.layers_to_transform) or None,
@@ -66,11 +57,33 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int, base_name: str) -> P
     except ValueError as error:
         raise RolekitError(
             f"The adapter does not fit this base ({one_line(str(error), 200)}).",
-            "Check lora.target_modules and lora.layers_to_transform in the recipe.",
+            "Check lora.target_modules and the patterns in the recipe.",
         ) from error
     wrapped.peft_config[ADAPTER].base_model_name_or_path = base_name
     _initialize(wrapped, seed)
     return wrapped
+
+
+def _targets(model: PreTrainedModel, lora: Lora) -> str | list[str]:
+    """What peft is told to adapt. Raises RolekitError for modules that the base does not have."""
+    head = model.get_output_embeddings()
+    linear = sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and module is not head
+        }
+    )
+    if lora.target_modules == "all-linear":
+        # peft takes "all-linear" for a pattern where only some layers are adapted, and refuses it.
+        return linear if lora.layers_to_transform else "all-linear"
+    for target in lora.target_modules:
+        if not any(name == target or name.endswith(f".{target}") for name, _ in model.named_modules()):
+            raise RolekitError(
+                f"The base has no layer that lora.target_modules = {target!r} names.",
+                f"It has {one_line(', '.join(linear), 300)}.",
+            )
+    return list(lora.target_modules)
 
 
 def _initialize(model: PeftModel, seed: int) -> None:

@@ -7,7 +7,8 @@
 Both sides start from the same adapter and see the same rows in the same order, 16 a step, with the same constant
 learning rate. TRL runs with its own defaults (micro-batches of 8, gradient checkpointing, fused head), but in fp32:
 its default bfloat16 is emulated on processors without it, and far slower. Each side is a process of its own; peak
-memory is what the system says of it; processor time is that of all threads, which other programs disturb less. With --keep the sides can be run one by one; the report covers what is there.
+memory is what the system says of it; processor time is that of all threads, which other programs disturb less. With
+--keep the sides can be run one by one; the report covers what is there.
 """
 
 from __future__ import annotations

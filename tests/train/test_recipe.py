@@ -47,10 +47,10 @@ def test_every_fault_is_named_at_once_with_its_line(tmp_path: Path) -> None:
     text = caught.value.what_happened
     assert "6 faults" in text
     assert "recipe.toml:2: there is no key epochs. Did you mean run.epochs?" in text
-    assert "recipe.toml:4: there is no key lora.rank." in text
+    assert "recipe.toml:4: there is no key lora.rank. Did you mean lora.r?" in text
     assert "recipe.toml:5: lora.r must be a whole number." in text
     assert "recipe.toml:6: there is no key optimser. Did you mean optimiser?" in text
-    assert "recipe.toml:9: there is no key optimiser.learning_rate. Known keys here: lr, schedule" in text
+    assert "recipe.toml:9: there is no key optimiser.learning_rate. Did you mean optimiser.lr?" in text
     assert "recipe.toml:10: optimiser.clip has to be greater than or equal to 0." in text
 
 
@@ -68,6 +68,8 @@ def test_settings_win_over_the_file_and_their_faults_name_them(tmp_path: Path) -
         RolekitError, match=r"--set lora.rr=4: there is no key lora.rr. Did you mean lora.r\?"
     ):
         load_recipe(path, ["lora.rr=4"])
+    with pytest.raises(RolekitError, match=r"no key lora\.zzz\. Known keys here: r, alpha, dropout"):
+        load_recipe(path, ["lora.zzz=4"])
     with pytest.raises(RolekitError, match="not of the form key=value"):
         load_recipe(path, ["lora.r"])
     with pytest.raises(RolekitError, match="base is no table"):

@@ -138,8 +138,10 @@ def test_a_finished_run_is_not_run_again(
     code, again, said = called(*order(base, rows, out))
     assert (code, again) == (0, report)
     assert "finished already" in said
+    papers = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     with pytest.raises(RolekitError, match="another recipe, data set or base"):
         called(*order(base, rows, out, "--set", "optimiser.lr=0.01"))
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == papers
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
@@ -225,6 +227,15 @@ def test_what_fits_is_decided_before_a_model_is_loaded(base: Path) -> None:
     assert "smaller base" in caught.value.what_to_do
     with pytest.raises(RolekitError, match="are free on the disk"):
         check_disk(base, 1 << 60)
+
+
+def test_what_the_base_does_not_have_cannot_be_adapted(base: Path, rows: Path, tmp_path: Path) -> None:
+    for setting, said in (
+        ("lora.layers_to_transform=[1, 7]", r"names layer 7, and this base has 2 layers.*0 to 1"),
+        ('lora.target_modules=["q_proj", "qproj"]', r"'qproj' names.*down_proj, gate_proj, k_proj"),
+    ):
+        with pytest.raises(RolekitError, match=said):
+            called(*order(base, rows, tmp_path, "--set", setting))
 
 
 def test_bases_are_found_and_told_apart(base: Path, tmp_path: Path, starter_path: Path) -> None:
