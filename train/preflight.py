@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from rolekit.errors import RolekitError
@@ -16,6 +17,7 @@ from rolekit.train.loop import LoopOptions
 from rolekit.train.memory import peak_bytes
 from rolekit.train.packing import StepPlan, build_pack, order_epoch, packed_tokens, plan_evaluation, plan_step
 from rolekit.train.recipe import Recipe
+from rolekit.train.sampling import Sampler
 from rolekit.train.stepping import Stepper
 
 DEFAULT_PACK_TOKENS = 2048
@@ -52,6 +54,25 @@ class Estimate:
     def as_json(self) -> dict[str, float | int]:
         """The estimate as a JSON object."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The answers that a run shows on the way."""
+
+    ask: Sampler | None = None
+    every: int = 0
+    """Steps between them; 0: with every held-out loss, or four times in all where none is held out."""
+    tokens: int = 64
+
+    def seconds(self, steps: int, evaluations: int) -> float:
+        """What they take in the whole run, from one that is cut short."""
+        if self.ask is None:
+            return 0.0
+        count = steps // self.every if self.every else evaluations or min(steps, 4)
+        self.ask(1)
+        first, longer = (_seconds(partial(self.ask, most)) for most in (1, 9))
+        return count * (first + max(longer - first, 0.0) / 8 * (self.tokens - 1))
 
 
 def needed_bytes(shape: Shape, recipe: Recipe, pack_tokens: int, *, wide: bool, checkpointing: bool) -> int:
@@ -126,6 +147,7 @@ def measure(
     held_out: Sequence[Example],
     options: LoopOptions,
     steps: int,
+    samples: Samples = Samples(),
 ) -> Estimate:
     """An estimate from real passes over the run's own packs; the model is as before afterwards.
 
@@ -137,8 +159,7 @@ def measure(
     )
     middle = plans[0].packs[len(plans[0].packs) // 2]
     _timed(stepper, train, largest, options)
-    rate = min(_timed(stepper, train, middle, options), _timed(stepper, train, largest, options))
-    seconds = tokens * rate
+    seconds = tokens * _timed(stepper, train, middle, options)
     evaluations = 0
     if held_out:
         every = options.eval_every or max(
@@ -146,17 +167,16 @@ def measure(
         )
         evaluations = steps // every + bool(steps % every)
         plan = plan_evaluation(held_out, options.batching)
-        began = time.perf_counter()
-        stepper.evaluate(build_pack(held_out, plan.packs[0], shared_prefix=plan.shared_prefix))
-        first = time.perf_counter() - began
+        pack = build_pack(held_out, plan.packs[0], shared_prefix=plan.shared_prefix)
+        first = _seconds(partial(stepper.evaluate, pack))
         share = _tokens(held_out, plan.packs[0], options) / packed_tokens(held_out, plan)
         seconds += evaluations * first / share
         tokens += evaluations * packed_tokens(held_out, plan)
         row_tokens += evaluations * sum(len(row.ids) for row in held_out)
+    seconds += samples.seconds(steps, evaluations)
     state = sum(values.nbytes for values in stepper.state().values())
-    disk = state * (
-        options.keep + 2
-    )  # checkpoints, the one being written, and three adapters of a third each
+    # The checkpoints that are kept, the one being written, and the best adapter, a third of a state.
+    disk = state * (options.keep + 1) + (state // 3 if held_out else 0)
     return Estimate(steps, tokens, row_tokens, seconds, peak_bytes(), disk)
 
 
@@ -191,6 +211,12 @@ def _planned(train: Sequence[Example], options: LoopOptions, steps: int) -> tupl
 
 def _tokens(rows: Sequence[Example], pack: Sequence[int], options: LoopOptions) -> int:
     return build_pack(rows, pack, shared_prefix=options.batching.shared_prefix).tokens
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _timed(stepper: Stepper, rows: Sequence[Example], indices: Sequence[int], options: LoopOptions) -> float:

@@ -33,10 +33,10 @@ from rolekit.train.metrics import METRICS_NAME, MetricsWriter, read_metrics
 from rolekit.train.observer import Observer, View
 from rolekit.train.packing import order_epoch
 from rolekit.train.peak import gemm_rate, step_flops
-from rolekit.train.preflight import Estimate, MemoryPlan, check_disk, measure, plan_memory
+from rolekit.train.preflight import Estimate, MemoryPlan, Samples, check_disk, measure, plan_memory
 from rolekit.train.recipe import Recipe
 from rolekit.train.recipe_file import save_recipe
-from rolekit.train.sampling import sampler
+from rolekit.train.sampling import Sampler, sampler
 from rolekit.train.stepping import Stepper
 
 REPORT_NAME = "report.json"
@@ -169,11 +169,7 @@ class Training:
                 observer.peak_flops = gemm_rate(
                     run.shape, run.backend, bfloat16=run.recipe.dtype == "bfloat16"
                 )
-                generate = generator_of(stepper)
-                if generate and run.recipe.run.sample_question:
-                    observer.sampler = sampler(
-                        run.recipe, run.text, run.data.openings, run.data.first, generate
-                    )
+                observer.sampler = self._sampler(stepper)
             if stepper.processes == 1 and not (run.out / "checkpoints").is_dir():
                 estimate = self._estimate(stepper, loop)
                 check_disk(run.out, estimate.disk_bytes)
@@ -201,8 +197,16 @@ class Training:
             {SIDECAR_NAME: sidecar}, self.cancel,
         )  # fmt: skip
 
+    def _sampler(self, stepper: Stepper) -> Sampler | None:
+        run, generate = self.run, generator_of(stepper)
+        if generate is None or not run.recipe.run.sample_question:
+            return None
+        return sampler(run.recipe, run.text, run.data.openings, run.data.first, generate)
+
     def _estimate(self, stepper: Stepper, loop: Loop) -> Estimate:
-        return measure(stepper, self.run.data.train, self.run.data.held_out, self.run.options, loop.steps)
+        run, wanted = self.run, self.run.recipe.run
+        samples = Samples(self._sampler(stepper), wanted.sample_every, wanted.sample_tokens)
+        return measure(stepper, run.data.train, run.data.held_out, run.options, loop.steps, samples)
 
     def _begin(self, step: int) -> MetricsWriter:
         """Put the run's papers into its folder, now that it is known to be this run's; step: what is done already."""

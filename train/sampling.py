@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from rolekit.messages import Message
 from rolekit.train.backends import Generate
@@ -11,7 +11,13 @@ from rolekit.train.openings import Openings
 from rolekit.train.recipe import Recipe
 from rolekit.train.sources import Dialogue
 
-Sampler = Callable[[], str]
+
+class Sampler(Protocol):
+    """Asks the role the recipe's question."""
+
+    def __call__(self, most: int = 0) -> str:
+        """The answer, of at most so many tokens; 0: as many as the recipe says."""
+        ...
 
 
 def sampler(
@@ -32,8 +38,8 @@ def sampler(
     ends = {token for token in vocabulary.control_tokens.values() if vocabulary.is_end(token)}
     stops = frozenset({*ends, *text.maker.end_ids[-1:]})
 
-    def sample() -> str:
-        ids = generate(prompt.ids, stops, recipe.run.sample_tokens)
+    def sample(most: int = 0) -> str:
+        ids = generate(prompt.ids, stops, most or recipe.run.sample_tokens)
         return b"".join(map(vocabulary.piece, ids)).decode("utf-8", "replace").strip()
 
     return sample
