@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from rolekit.train.packing import Pack, Tree
+from rolekit.train.torch_math import Workspace
 
 SCORES_PER_CHUNK = 1_500_000
 """Scores of one chunk over all heads: about 6 MB."""
@@ -75,11 +76,11 @@ class TreeAttention:
         for tree in pack.layout:
             self._add_tree(tree, window)
 
-    def forward(self, qkv: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    def forward(self, qkv: torch.Tensor, out: torch.Tensor, space: Workspace) -> torch.Tensor:
         """[n, q * size], ready for the output projection, in out."""
         heads = self._heads
         rows = qkv.view(-1, heads.size)
-        slots = torch.empty(self._output_slots, heads.size, dtype=qkv.dtype)
+        slots = space.get("slots", (self._output_slots, heads.size))
         at = 0
         for chunk in self._chunks:
             query, key, value = self._gathered(rows, chunk)
@@ -90,17 +91,19 @@ class TreeAttention:
         torch.index_select(slots, 0, self._output_inverse, out=out.view(-1, heads.size))
         return out
 
-    def backward(self, qkv: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
-        """d loss / d qkv, for upstream = d loss / d forward(qkv), [n, q * size]."""
+    def backward(self, qkv: torch.Tensor, upstream: torch.Tensor, space: Workspace) -> torch.Tensor:
+        """d loss / d qkv (in the workspace), for upstream = d loss / d forward(qkv), [n, q * size]."""
         heads = self._heads
         rows = qkv.view(-1, heads.size)
         given = upstream.reshape(-1, heads.size)
-        slots = torch.empty(self._slots, heads.size, dtype=qkv.dtype)
+        slots = space.get("slots", (self._slots, heads.size))
         shared: dict[int, torch.Tensor] = {}
         at = 0
         for chunk in self._chunks:
             at = self._chunk_backward(chunk, rows, given, slots, at, shared)
-        slope = slots.index_select(0, self._inverse).view(-1, heads.rows, heads.size)
+        slope = space.get("qkv slope", (len(self._inverse), heads.size))
+        torch.index_select(slots, 0, self._inverse, out=slope)
+        slope = slope.view(-1, heads.rows, heads.size)
         for start, total in shared.items():
             slope[start : start + total.shape[0], heads.query :] += total
         return slope.view(len(qkv), -1)

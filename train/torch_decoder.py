@@ -227,8 +227,9 @@ class Decoder:
         sources = torch.from_numpy(pack.sources)
         place = torch.searchsorted(run.sources, sources)
         losses, slope = token_losses(
-            normed.index_select(0, place), self._head, torch.from_numpy(pack.labels), gradient=gradient
-        )
+            normed.index_select(0, place), self._head, torch.from_numpy(pack.labels),
+            gradient=gradient, space=self._space,
+        )  # fmt: skip
         if slope is None:
             return losses, None
         upstream = torch.zeros_like(normed).index_add_(0, place, slope)
@@ -245,7 +246,7 @@ class Decoder:
         qkv = layer.qkv.forward(normed, space, space.get(("qkv", key), (len(x), layer.qkv.out)))
         raw = self._rotated(layer, run, qkv, key)
         attended = space.get(("attended", key), (len(x), layer.out.inside))
-        run.attention[layer.window].forward(qkv, attended)
+        run.attention[layer.window].forward(qkv, attended, space)
         middle = layer.out.forward(attended, space, space.get(("middle", key), x.shape)).add_(x)
         if number == len(self._layers) - 1:
             middle = middle.index_select(0, run.sources)
@@ -256,12 +257,16 @@ class Decoder:
             normed, space, space.get(("gate_up", key), (len(middle), layer.gate_up.out))
         )
         half = layer.gate_up.out // 2
-        active = functional.silu(gate_up[:, :half]).mul_(gate_up[:, half:])
+        active = self._silu(gate_up[:, :half]).mul_(gate_up[:, half:])
         if keep:
             run.kept.append(_Kept(x, x_scale, raw, qkv, attended, middle, middle_scale, gate_up))
         # The last layer's rows are not the next one's input, and the last but one's are still needed.
         place = ("hidden", number if keep or self._checkpointing else number % 2)
         return layer.down.forward(active, space, space.get(place, (len(middle), width))).add_(middle)
+
+    def _silu(self, gate: torch.Tensor) -> torch.Tensor:
+        active: torch.Tensor = torch.ops.aten.silu.out(gate, out=self._space.get("active", gate.shape))
+        return active
 
     def _rotated(self, layer: Layer, run: _Pass, qkv: torch.Tensor, key: int) -> torch.Tensor | None:
         """Rotate queries (and scale them) and keys in place; what they were before a head norm, where there is one."""
@@ -311,7 +316,7 @@ class Decoder:
             whole = space.get("whole", kept.x.shape).zero_()
             slope = whole.index_copy_(0, run.sources, slope)
         attended = layer.out.backward(kept.attended, slope, space)
-        qkv = run.attention[layer.window].backward(kept.qkv, attended)
+        qkv = run.attention[layer.window].backward(kept.qkv, attended, space)
         self._unrotated(layer, run, kept, qkv)
         normed = torch.mul(kept.x, kept.x_scale, out=space.get("normed", kept.x.shape)).mul_(layer.input_norm)
         if number == self._lowest:
@@ -324,8 +329,9 @@ class Decoder:
     def _mlp_backward(self, layer: Layer, kept: _Kept, slope: torch.Tensor) -> torch.Tensor:
         space, half = self._space, layer.gate_up.out // 2
         gate, up = kept.gate_up[:, :half], kept.gate_up[:, half:]
-        active = functional.silu(gate)
-        given = layer.down.backward(active * up, slope, space)
+        active = self._silu(gate)
+        product = torch.mul(active, up, out=space.get("product", active.shape))
+        given = layer.down.backward(product, slope, space)
         gate_up = space.get("gate_up slope", kept.gate_up.shape)
         torch.mul(given, active, out=gate_up[:, half:])
         torch.ops.aten.silu_backward.grad_input(given.mul_(up), gate, grad_input=gate_up[:, :half])

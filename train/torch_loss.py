@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rolekit.train.torch_math import Workspace
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -40,19 +42,19 @@ def head_of(model: PreTrainedModel) -> Head:
 
 
 def token_losses(
-    hidden: torch.Tensor, head: Head, labels: torch.Tensor, *, gradient: bool
+    hidden: torch.Tensor, head: Head, labels: torch.Tensor, *, gradient: bool, space: Workspace | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Each row's loss in nats [m], and d(sum of losses)/d hidden [m, h] where asked for.
 
     hidden [m, h] and the arithmetic are fp32 or the compute dtype; losses are fp32. The head is frozen, so its
-    own gradient is never formed.
+    own gradient is never formed. With a workspace the logits lie there.
     """
     losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
     slope = torch.empty_like(hidden) if gradient else None
     rows = max(LOGITS_BYTES // (4 * head.weight.shape[0]), 1)
     for at in range(0, len(hidden), rows):
         some = slice(at, at + rows)
-        logits, inner = _logits(hidden[some], head)
+        logits, inner = _logits(hidden[some], head, space)
         losses[some] = _losses_then_chances(logits, labels[some])
         if slope is not None:
             logits[torch.arange(len(logits), device=logits.device), labels[some]] -= 1.0
@@ -85,9 +87,12 @@ def _blocks(head: Head) -> list[slice]:
     return [slice(at, min(at + VOCABULARY_BLOCK, size)) for at in range(0, size, VOCABULARY_BLOCK)]
 
 
-def _logits(hidden: torch.Tensor, head: Head) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _logits(
+    hidden: torch.Tensor, head: Head, space: Workspace | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """fp32 logits [rows, vocabulary], and tanh of what was capped (its derivative needs it)."""
-    logits = torch.empty(len(hidden), head.weight.shape[0], dtype=torch.float32, device=hidden.device)
+    shape = (len(hidden), head.weight.shape[0])
+    logits = space.get("logits", shape) if space else torch.empty(shape, device=hidden.device)
     for block in _blocks(head):
         weight = head.weight[block].to(hidden.dtype)
         if hidden.dtype == torch.float32:
