@@ -73,21 +73,24 @@ def _write(gguf: Path, folder: Path) -> None:
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
-def settings_of(header: GgufHeader) -> dict[str, Any]:
-    """The config.json that says what a GGUF's metadata say."""
-    architecture = header.text("general.architecture")
+def _check_readable(architecture: str, scaling: str, names: set[str]) -> None:
     if architecture not in _FAMILIES:
         raise RolekitError(
             f"A GGUF of the architecture {architecture or 'nothing'} cannot be read here.",
             "Name the model's Hugging Face or MLX folder instead.",
         )
-    names = {tensor.name for tensor in header.tensors}
-    scaling = header.text(f"{architecture}.rope.scaling.type")
     if "rope_freqs.weight" in names or scaling not in ("", "none", "linear"):
         raise RolekitError(
             "This GGUF stretches its positions in a way that MLX models need more settings for.",
             "Name the model's Hugging Face or MLX folder instead.",
         )
+
+
+def settings_of(header: GgufHeader) -> dict[str, Any]:
+    """The config.json that says what a GGUF's metadata say. Raises RolekitError for one that cannot be read so."""
+    architecture, names = header.text("general.architecture"), {tensor.name for tensor in header.tensors}
+    scaling = header.text(f"{architecture}.rope.scaling.type")
+    _check_readable(architecture, scaling, names)
 
     def value(key: str, otherwise: float | None = None) -> Any:
         found = header.metadata.get(f"{architecture}.{key}", otherwise)
