@@ -67,11 +67,12 @@ class Samples:
 
     def seconds(self, steps: int, evaluations: int) -> float:
         """What they take in the whole run, from one that is cut short."""
-        if self.ask is None:
+        ask = self.ask
+        if ask is None:
             return 0.0
         count = steps // self.every if self.every else evaluations or min(steps, 4)
-        self.ask(1)
-        first, longer = (_seconds(partial(self.ask, most)) for most in (1, 9))
+        ask(1)
+        first, longer = _seconds(partial(ask, 1)), _seconds(partial(ask, 9))
         return count * (first + max(longer - first, 0.0) / 8 * (self.tokens - 1))
 
 
