@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -54,6 +55,12 @@ def chats_file() -> Path:
 def config_file() -> Path:
     """The user's settings, TOML."""
     return home() / "config.toml"
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def ensure_dir(folder: Path) -> Path:

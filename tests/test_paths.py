@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rolekit.commands.opening import parse_adapter
 from rolekit.engine.gguf_header import GgufHeader
-from rolekit.engine.references import resolve
+from rolekit.engine.references import parse_adapter, resolve
 from rolekit.engine.templates import load_template
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded, home, write_text

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rolekit.endpoints.address import is_endpoint
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend
-from rolekit.paths import write_text
 from rolekit.rolebench.pairwise import PairFigures
 from rolekit.text import count, one_line
 
@@ -37,6 +36,7 @@ async def judge_runs(
     from rolekit.rolebench.pairwise import comparisons, figures
     from rolekit.rolebench.recipe import alone_in
     from rolekit.rolebench.records import read_records
+    from rolekit.rolebench.rows import write_rows
     from rolekit.rolebench.runs import open_run
     from rolekit.roles.library import RoleLibrary
 
@@ -54,8 +54,7 @@ async def judge_runs(
         finally:
             await asker.close()
     outcomes, _ = judging.outcomes_of(found, readings)
-    rows = judging.as_lines([judging.verdict_row(one) for one in outcomes])
-    write_text(folder / "judge" / "verdicts.jsonl", rows)
+    write_rows(folder / "judge" / "verdicts.jsonl", [judging.verdict_row(one) for one in outcomes])
     if not outcomes:
         raise RolekitError("No verdict could be read.", "Choose another judge.")
     return figures(outcomes)[0]

@@ -6,10 +6,9 @@ import asyncio
 import re
 import webbrowser
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -22,29 +21,22 @@ from textual.widgets.option_list import Option
 
 from rolekit.endpoints.address import is_endpoint, parse_endpoint
 from rolekit.errors import RolekitError
-from rolekit.messages import Backend, Sampling
+from rolekit.messages import Backend
 from rolekit.paths import data_dir, home
 from rolekit.text import one_line
 from rolekit.tui.ask import AskScreen
 from rolekit.tui.bench_judging import judge_runs, verdict_text
-from rolekit.tui.bench_view import Arrived, RunState, empty_page, page
-from rolekit.tui.bench_wishes import CHOICES, QUESTIONS, ROWS, Wanted
-from rolekit.tui.bench_work import Watch, blind_session, report_of
+from rolekit.tui.bench_run import BenchRun, planned
+from rolekit.tui.bench_view import RunState, empty_page, page
+from rolekit.tui.bench_wishes import CHOICES, MAY_BE_EMPTY, QUESTIONS, ROWS, Wanted
+from rolekit.tui.bench_work import blind_session, report_of
 from rolekit.tui.blind_screen import BlindScreen
 from rolekit.tui.help import HelpText
 from rolekit.tui.model import Model
 from rolekit.tui.safe import cells, sentence
 from rolekit.tui.status import Hints, TitleLine
 
-if TYPE_CHECKING:
-    from rolekit.rolebench.answering import Answerer
-    from rolekit.rolebench.live import LiveFigures
-    from rolekit.rolebench.planning import Plan
-    from rolekit.rolebench.recipe import Recipe
-    from rolekit.rolebench.running import Step
-
 _LABEL_CELLS, _VALUE_CELLS = 11, 20
-_LATEST = 3
 _DOLLARS = re.compile(r"\d{1,6}(\.\d+)?")
 _KEYS = (
     ("Enter", "change"), ("s", "start/stop"), ("b", "blind A/B"), ("o", "report"), ("j", "judge"), ("F1", "help"),
@@ -123,12 +115,7 @@ class BenchScreen(Screen[None]):
         self._expect()
 
     def _row(self, key: str, label: str) -> Content:
-        value = str(getattr(self.wanted, key))
-        empty = {"data": "(choose)", "model": "(chat's model)", "roles": "(all)", "per_role": "0"}.get(
-            key, ""
-        )
-        shown = Path(value).name if key == "data" and value else value
-        return Content.assemble(cells(label, _LABEL_CELLS), cells(shown or empty, _VALUE_CELLS))
+        return Content.assemble(cells(label, _LABEL_CELLS), cells(self.wanted.shown(key), _VALUE_CELLS))
 
     def _draw(self) -> None:
         run = self.query_one("#run", Static)
@@ -151,7 +138,7 @@ class BenchScreen(Screen[None]):
             text = ""
         else:
             try:
-                records = self._plan(lambda advice: None).records
+                records = planned(self.wanted).records
                 width = expected_half_width(records)
                 text = f"{len(records)} questions\n±{width:.3f} to expect"
             except RolekitError as error:
@@ -160,17 +147,6 @@ class BenchScreen(Screen[None]):
             self.query_one("#expectation", Static).update,
             Content(one_line(text, 160) if "\n" not in text else text),
         )
-
-    def _plan(self, advise: Callable[[str], None]) -> Plan:
-        from rolekit.rolebench.planning import Wishes, plan
-        from rolekit.rolebench.records import KINDS, find_data
-
-        wanted = self.wanted
-        if not wanted.data:
-            raise RolekitError("There is no data to ask from.", "Choose it in the first line at the left.")
-        kinds = tuple(kind for kind in KINDS if kind == wanted.kind)
-        wishes = Wishes(find_data(wanted.data), wanted.per_role, wanted.role_names, kinds)
-        return plan(wishes, wanted.prompting, wanted.customise, advise)
 
     @on(OptionList.OptionSelected, "#wishes")
     def _selected(self, event: OptionList.OptionSelected) -> None:
@@ -188,7 +164,7 @@ class BenchScreen(Screen[None]):
     async def _ask(self, key: str) -> None:
         before = str(getattr(self.wanted, key))
         value = await self.app.push_screen_wait(AskScreen(QUESTIONS[key], before))
-        if not value and key not in ("model", "roles"):
+        if not value and key not in MAY_BE_EMPTY:
             return
         if key in ("per_role", "max_tokens"):
             if not value.isdigit() or (key == "max_tokens" and int(value) < 1) or len(value) > 6:
@@ -222,9 +198,8 @@ class BenchScreen(Screen[None]):
         try:
             goes_on, max_usd = await self._cap()
             if goes_on:
-                self._state = RunState(total=1)
-                self._draw()
-                await self._run(stop, max_usd)
+                run = BenchRun(self.wanted, self._model, self._open_other, self._show)
+                await run.go(stop, max_usd)
         except RolekitError as error:
             self._state = replace(self._state, ended=str(error))
             self._report(error)
@@ -232,64 +207,9 @@ class BenchScreen(Screen[None]):
             self._stop = None
             self._draw()
 
-    async def _run(self, stop: asyncio.Event, max_usd: float | None) -> None:
-        from rolekit.rolebench.answering import answerer_for
-        from rolekit.rolebench.recipe import alone_in
-
-        folder = self.wanted.folder
-        planned = await asyncio.to_thread(self._plan, lambda advice: None)
-        backend, own = await self._backend()
-        try:
-            with alone_in(folder):
-                answerer = await asyncio.to_thread(answerer_for, backend, folder, max_usd)
-                try:
-                    await self._ask_all(planned, answerer, stop)
-                finally:
-                    answerer.release()
-        finally:
-            if own:
-                await backend.close()
-
-    async def _ask_all(self, planned: Plan, answerer: Answerer, stop: asyncio.Event) -> None:
-        from rolekit.rolebench.live import LiveFigures
-        from rolekit.rolebench.recipe import begin
-        from rolekit.rolebench.running import ask
-
-        recipe = self._recipe(answerer, planned)
-        run = begin(self.wanted.folder, recipe, planned.records)
-        live = LiveFigures()
-        self._begin(run.answers_file, planned, live)
-        watch = Watch(self._state.done)
-        steps = ask(run, recipe, planned.records, answerer, planned.casting, planned.pairs)
-        async with aclosing(steps):
-            async for step in steps:
-                self._take(step, live, watch)
-                if stop.is_set():
-                    break
-        done, total = self._state.done, self._state.total
-        ended = (
-            f"{done} of {total} answered." if done == total else f"Stopped at {done} of {total}; s goes on."
-        )
-        self._state = replace(
-            self._state,
-            ended=ended,
-            running=tuple(live.running()),
-            by_role=tuple(live.by_role()),
-            seconds_left=None,
-        )
-
-    def _recipe(self, answerer: Answerer, planned: Plan) -> Recipe:
-        from rolekit.rolebench.recipe import Recipe
-        from rolekit.rolebench.records import find_data
-
-        wanted = self.wanted
-        return Recipe(
-            ref=wanted.model, identity=answerer.identity, data_path=str(find_data(wanted.data)),
-            subset={"per_role": wanted.per_role, "roles": sorted(wanted.role_names), "kinds": [], "split": "test"},
-            prompting=wanted.prompting, customise=wanted.customise,
-            sampling=Sampling(temperature=0.0, top_k=0, top_p=1.0, min_p=0.0), max_tokens=wanted.max_tokens,
-            seed=0, label=wanted.name, examples_sha256=planned.examples_sha256,
-        )  # fmt: skip
+    def _show(self, state: RunState) -> None:
+        self._state = state
+        self._draw()
 
     async def _cap(self) -> tuple[bool, float | None]:
         """Whether to go on, and what a server elsewhere may cost at most; None where nobody is paid."""
@@ -298,48 +218,6 @@ class BenchScreen(Screen[None]):
             return True, None
         typed = await self.app.push_screen_wait(AskScreen("How many US dollars may it cost at most?", "1.00"))
         return (True, float(typed)) if _DOLLARS.fullmatch(typed) else (False, None)
-
-    async def _backend(self) -> tuple[Backend, bool]:
-        """Who answers, and whether it is ours to close."""
-        if not self.wanted.model:
-            return await self._model.ready(), False
-        if self._open_other is None:
-            raise RolekitError(
-                "This program keeps its model.", "Leave the model empty, or start again with --model."
-            )
-        return await asyncio.to_thread(self._open_other, self.wanted.model), True
-
-    def _begin(self, answers: Path, planned: Plan, live: LiveFigures) -> None:
-        """Count what has been answered before."""
-        from rolekit.rolebench.answers import read_answers
-
-        known = {(record.role, record.question): record for record in planned.records}
-        done = 0
-        if answers.is_file() and answers.stat().st_size:
-            for answer in read_answers(answers).answers:
-                record = known.pop((answer.role, answer.question), None)
-                if record is not None:
-                    live.add(record, answer.text)
-                    done += 1
-        self._state = RunState(done=done, total=len(planned.records), running=tuple(live.running()))
-        self._draw()
-
-    def _take(self, step: Step, live: LiveFigures, watch: Watch) -> None:
-        state = replace(self._state, done=step.done, total=step.total)
-        if step.answer is not None:
-            value = live.add(step.record, step.answer.text)
-            latest = (Arrived(step.record, step.answer.text, value), *state.latest)[:_LATEST]
-            state = replace(state, latest=latest)
-        if watch.due(step.done, step.total):
-            state = replace(
-                state,
-                running=tuple(live.running()),
-                by_role=tuple(live.by_role()),
-                seconds_left=watch.seconds_left,
-            )
-            self._state = state
-            self._draw()
-        self._state = state
 
     def action_report(self) -> None:
         """Write the run's report and open it."""
@@ -379,8 +257,7 @@ class BenchScreen(Screen[None]):
 
     async def _judge(self, other: Path, ref: str, max_usd: float, stop: asyncio.Event) -> None:
         def show(done: int, total: int) -> None:
-            self._state = RunState(done, total)
-            self._draw()
+            self._show(RunState(done, total))
 
         folder = self.wanted.folder
         judging = asyncio.create_task(judge_runs(folder, other, ref, max_usd, self._open_other, show))

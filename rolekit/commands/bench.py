@@ -9,7 +9,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "judge": ("rolekit.commands.bench_judge", "judge"),
     "boundary": ("rolekit.commands.bench_probe", "boundary"),
     "refusals": ("rolekit.commands.bench_probe", "refusals"),
-    "continuity": ("rolekit.commands.bench_probe", "continuity"),
+    "continuity": ("rolekit.commands.bench_continuity", "continuity"),
     "score": ("rolekit.commands.bench_score", "score"),
     "report": ("rolekit.commands.bench_report", "report"),
     "compare": ("rolekit.commands.bench_report", "compare"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rolekit.commands import bench_judge_page as page
-from rolekit.commands.bench_run import ConcurrencyOption, MaxRequestsOption, MaxUsdOption
+from rolekit.commands import bench_options as options
 from rolekit.commands.progress import advise, progress
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded, write_text
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
     from rolekit.rolebench.records import Record
 
 
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN…", help="Run folders; three or more are ranked, too.")
+]
+Against = Annotated[
+    str | None,
+    typer.Option(metavar="RUN|ANSWERS", help="The reference: a run, or a .jsonl of answers (RoleGPT's)."),
+]
+Judge = Annotated[
+    str, typer.Option("--judge", metavar="REF", help="Who judges: openai:gpt-4o, or a model in this process.")
+]
+Rubric = Annotated[
+    bool, typer.Option("--rubric", help="List the flaws of one run instead: style, knowledge, consistency.")
+]
+PerRole = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Judge N questions a role, chosen by hash; 0: all.")
+]
+Verdicts = Annotated[
+    str | None, typer.Option(metavar="FOLDER", help="Where verdicts are kept; else RUN/judge.")
+]
+
+
 def judge(
-    runs: Annotated[
-        list[str], typer.Argument(metavar="RUN…", help="Run folders; three or more are ranked, too.")
-    ],
-    against: Annotated[
-        str | None,
-        typer.Option(metavar="RUN|ANSWERS", help="The reference: a run, or a .jsonl of answers (RoleGPT's)."),
-    ] = None,
-    judge: Annotated[
-        str,
-        typer.Option("--judge", metavar="REF", help="Who judges: openai:gpt-4o, or a model in this process."),
-    ] = "openai:gpt-4o",
-    rubric: Annotated[
-        bool,
-        typer.Option("--rubric", help="List the flaws of one run instead: style, knowledge, consistency."),
-    ] = False,
-    per_role: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Judge N questions a role, chosen by hash; 0: all.")
-    ] = 0,
-    out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Where verdicts are kept; else RUN/judge.")
-    ] = None,
-    concurrency: ConcurrencyOption = 8,
-    max_usd: MaxUsdOption = None,
-    max_requests: MaxRequestsOption = None,
+    runs: Runs, against: Against = None, judge: Judge = "openai:gpt-4o", rubric: Rubric = False,
+    per_role: PerRole = 0, out: Verdicts = None, concurrency: options.ConcurrencyOption = 8,
+    max_usd: options.MaxUsdOption = None, max_requests: options.MaxRequestsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object a line.")] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Let a model judge: which run plays its roles better (win rate), or what is wrong with one (--rubric).
 
     Every pair is judged in both orders, and where they disagree it is a tie. Nothing is paid twice: the same command
@@ -130,6 +130,7 @@ class _Desk:
         """Compare, write, print."""
         from rolekit.rolebench import judging
         from rolekit.rolebench.pairwise import comparisons, figures, ranks
+        from rolekit.rolebench.rows import write_rows
 
         found, missing = comparisons(records, systems, reference)
         for pair, number in missing.items():
@@ -145,7 +146,7 @@ class _Desk:
             return
         outcomes, lacking = judging.outcomes_of(found, readings)
         rows = [judging.verdict_row(one) for one in outcomes]
-        write_text(self.folder / "verdicts.jsonl", judging.as_lines(rows))
+        write_rows(self.folder / "verdicts.jsonl", rows)
         self._quarantine(questions, readings)
         if not outcomes:
             raise RolekitError("No verdict could be read.", f"Look at {self.folder / 'quarantine.jsonl'}.")
@@ -161,6 +162,7 @@ class _Desk:
         """List flaws, write, print."""
         from rolekit.rolebench import judging
         from rolekit.rolebench.joining import join
+        from rolekit.rolebench.rows import write_rows
         from rolekit.rolebench.rubric import rubric_figures
 
         pairs = join(records, answers).pairs
@@ -173,7 +175,7 @@ class _Desk:
         if readings is None:
             return
         judged = [readings.values[index] for index in sorted(readings.values)]
-        write_text(self.folder / "flaws.jsonl", judging.as_lines([judging.flaw_row(one) for one in judged]))
+        write_rows(self.folder / "flaws.jsonl", [judging.flaw_row(one) for one in judged])
         self._quarantine(questions, readings)
         if not judged:
             raise RolekitError("No judgement could be read.", f"Look at {self.folder / 'quarantine.jsonl'}.")
@@ -208,11 +210,12 @@ class _Desk:
             await self.asker.close()
 
     def _quarantine(self, questions: Any, readings: Any) -> None:
-        from rolekit.rolebench.judging import as_lines, quarantine_rows
+        from rolekit.rolebench.judging import quarantine_rows
+        from rolekit.rolebench.rows import write_rows
 
         path = self.folder / "quarantine.jsonl"
-        rows: list[dict[str, object]] = [dict(row) for row in quarantine_rows(questions, readings.aside)]
-        write_text(path, as_lines(rows))
+        rows = quarantine_rows(questions, readings.aside)
+        write_rows(path, rows)
         if readings.asked_again or rows:
             advise(
                 f"{readings.asked_again} answers of the judge had to be asked for again, {readings.repaired} were"

@@ -19,30 +19,24 @@ if TYPE_CHECKING:
     from rolekit.rolebench.scoring import Scoring
 
 
+Answers = Annotated[str, typer.Argument(metavar="RUN|ANSWERS", help="A run folder, or a .jsonl of answers.")]
+Before = Annotated[
+    str,
+    typer.Option("--before", metavar="RUN", help="An earlier run, to show what changed.", show_default=False),
+]
+Folder = Annotated[
+    str,
+    typer.Option(
+        "--out", metavar="DIR", help="Where the files go; the run's folder without it.", show_default=False
+    ),
+]
+
+
 def report(
-    answers: Annotated[
-        str, typer.Argument(metavar="RUN|ANSWERS", help="A run folder, or a .jsonl of answers.")
-    ],
-    data: Data = None,
-    before: Annotated[
-        str,
-        typer.Option(
-            "--before", metavar="RUN", help="An earlier run, to show what changed.", show_default=False
-        ),
-    ] = "",
-    scorer: ScorerOption = None,
-    raw: Raw = None,
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Where the files go; the run's folder without it.",
-            show_default=False,
-        ),
-    ] = "",
+    answers: Answers, data: Data = None, before: Before = "", scorer: ScorerOption = None, raw: Raw = None,
+    out: Folder = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Print a run's report and write it as HTML (one file, with plots), Markdown, CSV and JSON.
 
     standard leads; paper stands beside it with the length ratio, and with the paper's own table.

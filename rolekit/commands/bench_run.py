@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
+from rolekit.commands import bench_options as options
 from rolekit.commands.bench_asking import Chosen, Settings, carry_out, tell_end
+from rolekit.commands.bench_options import (
+    AdapterOption,
+    ConcurrencyOption,
+    MaxRequestsOption,
+    MaxUsdOption,
+    ModelOption,
+    one_of,
+)
 from rolekit.commands.progress import advise
-from rolekit.config import MOST_THREADS
 from rolekit.messages import Sampling
 from rolekit.paths import expanded
 from rolekit.text import count
@@ -16,79 +22,18 @@ from rolekit.text import count
 if TYPE_CHECKING:
     from rolekit.rolebench.planning import Plan
 
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", metavar="REF", help="A .gguf, `starter`, hf:… or openai:MODEL[@BASE_URL]."),
-]
-AdapterOption = Annotated[
-    list[str] | None, typer.Option("--adapter", metavar="PATH[:SCALE]", help="GGUF LoRA adapter; repeatable.")
-]
-ConcurrencyOption = Annotated[
-    int, typer.Option(min=1, max=256, metavar="N", help="Requests under way at a server.")
-]
-MaxUsdOption = Annotated[
-    float | None, typer.Option("--max-usd", min=0, metavar="X", help="Stop before a server costs more.")
-]
-MaxRequestsOption = Annotated[
-    int | None, typer.Option("--max-requests", min=0, metavar="N", help="Stop before more requests are sent.")
-]
-
 
 def run(
-    data: Annotated[
-        str, typer.Option(metavar="PATH", help="RoleBench: its folder, or a .jsonl of its rows.")
-    ],
-    out: Annotated[
-        str, typer.Option(metavar="RUN", help="The run's folder; the same command goes on with it.")
-    ],
-    model: ModelOption = None,
-    adapter: AdapterOption = None,
-    per_role: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Questions a role, chosen by hash; 0: all.")
-    ] = 0,
-    role: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this role; repeatable.")
-    ] = None,
-    kind: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="general or role_specific; both without it.")
-    ] = None,
-    split: Annotated[
-        str, typer.Option(metavar="NAME", help="test or train, where data is a folder.")
-    ] = "test",
-    prompting: Annotated[
-        str, typer.Option(metavar="HOW", help="zero-shot, few-shot-prompt or few-shot-dialogue.")
-    ] = "zero-shot",
-    customise: Annotated[
-        str, typer.Option(metavar="HOW", help="system, retrieval or none: what tells the model who it is.")
-    ] = "system",
-    examples: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="Rows to take example pairs from; else data's train split."),
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Longest answer in tokens.")] = 200,
-    temperature: Annotated[float, typer.Option(min=0, max=5, metavar="X", help="0 is greedy.")] = 0.0,
-    top_p: Annotated[
-        float, typer.Option(min=0, max=1, metavar="X", help="Nucleus; 1 switches it off.")
-    ] = 1.0,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, metavar="N", help="Same seed, same answers.")
-    ] = 0,
-    ctx: Annotated[int, typer.Option(min=0, metavar="N", help="Context in tokens.")] = 4096,
-    threads: Annotated[
-        int, typer.Option(min=0, max=MOST_THREADS, metavar="N", help="CPU threads; 0: the physical cores.")
-    ] = 0,
-    chat_template: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Template name or a .jinja file.")
-    ] = None,
-    parallel: Annotated[
-        int, typer.Option(min=1, max=256, metavar="N", help="Answers decoded together.")
-    ] = 16,
-    concurrency: ConcurrencyOption = 8,
-    max_usd: MaxUsdOption = None,
-    max_requests: MaxRequestsOption = None,
-    label: Annotated[str, typer.Option(metavar="TEXT", help="What reports call this run.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object.")] = False,
-) -> None:
+    data: options.Data, out: options.Out, model: ModelOption = None, adapter: AdapterOption = None,
+    per_role: options.PerRole = 0, role: options.Role = None, kind: options.Kind = None,
+    split: options.Split = "test", prompting: options.Prompting = "zero-shot",
+    customise: options.Customise = "system", examples: options.Examples = None,
+    max_tokens: options.MaxTokens = 200, temperature: options.Temperature = 0.0, top_p: options.TopP = 1.0,
+    seed: options.Seed = 0, ctx: options.Ctx = 4096, threads: options.Threads = 0,
+    chat_template: options.ChatTemplate = None, parallel: options.Parallel = 16,
+    concurrency: ConcurrencyOption = 8, max_usd: MaxUsdOption = None,
+    max_requests: MaxRequestsOption = None, label: options.Label = "", as_json: options.Json = False,
+) -> None:  # fmt: skip
     """Ask a model the questions of RoleBench, and keep every answer.
 
     Ctrl+C, a crash or a power cut loses nothing: the same command goes on. Score the run with `rolekit bench score
@@ -101,34 +46,18 @@ def run(
     how = one_of("--prompting", prompting, PROMPTINGS)
     told = one_of("--customise", customise, CUSTOMISES)
     kinds = tuple(one_of("--kind", name, KINDS) for name in kind or ())
-    wishes = Wishes(
-        find_data(data), per_role, tuple(role or ()), kinds, one_of("--split", split, SPLITS),
-        find_data(examples) if examples else None,
-    )  # fmt: skip
+    place, roles = find_data(data), tuple(role or ())
+    pairs = find_data(examples) if examples else None
+    wishes = Wishes(place, per_role, roles, kinds, one_of("--split", split, SPLITS), pairs)
     planned = plan(wishes, how, told, advise)
     tell_width(planned)
-    settings = Settings(
-        data_path=str(wishes.data),
-        subset={"per_role": per_role, "roles": sorted(wishes.roles), "kinds": sorted(kinds), "split": split},
-        prompting=how,
-        customise=told,
-        sampling=Sampling(temperature=temperature, top_p=top_p, top_k=0, min_p=0.0),
-        max_tokens=max_tokens,
-        seed=seed,
-        label=label,
-    )
-    chosen = Chosen(
-        model, tuple(adapter or ()), ctx, threads, chat_template, parallel, concurrency, max_usd, max_requests
-    )
-    asking = carry_out(expanded(out), planned, chosen, settings)
-    tell_end(asking, as_json)
-
-
-def one_of(option: str, value: str, known: tuple[Any, ...]) -> Any:
-    """value, which must be one of known. Raises BadParameter that lists them."""
-    if value not in known:
-        raise typer.BadParameter(f"{option} is one of {', '.join(known)}.")
-    return value
+    subset = {"per_role": per_role, "roles": sorted(roles), "kinds": sorted(kinds), "split": split}
+    sampling = Sampling(temperature=temperature, top_p=top_p, top_k=0, min_p=0.0)
+    settings = Settings(str(place), subset, how, told, sampling, max_tokens, seed, label)
+    adapters = tuple(adapter or ())
+    limits = parallel, concurrency, max_usd, max_requests
+    chosen = Chosen(model, adapters, ctx, threads, chat_template, *limits)
+    tell_end(carry_out(expanded(out), planned, chosen, settings), as_json)
 
 
 def tell_width(planned: Plan) -> None:

@@ -18,10 +18,10 @@ from rolekit.commands.opening import (
     OwnAdapter,
     open_backend,
     open_backend_aside,
-    parse_adapter,
     quiet_broken_pipe,
 )
 from rolekit.config import Config
+from rolekit.engine.references import parse_adapter
 from rolekit.errors import RolekitError
 from rolekit.messages import Backend
 from rolekit.roles.library import RoleLibrary

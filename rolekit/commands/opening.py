@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from rolekit.chat.options import ChatOptions
 from rolekit.config import Config
@@ -40,9 +38,9 @@ def open_backend(choice: ModelChoice, config: Config) -> Backend:
     """The loaded model; takes seconds. Raises RolekitError where it cannot be had."""
     if is_endpoint(ref := choice.model or config.model):
         return _open_endpoint(ref, choice)
-    adapters = [parse_adapter(text) for text in choice.adapters]
-    from rolekit.engine.references import resolve
+    from rolekit.engine.references import parse_adapter, resolve
 
+    adapters = [parse_adapter(text) for text in choice.adapters]
     path = resolve(choice.model)
     from rolekit.engine.backend import open_local
 
@@ -83,25 +81,6 @@ def split_adapters(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[OwnAdap
         else:
             common.append(text)
     return tuple(common), tuple(own)
-
-
-def parse_adapter(text: str) -> tuple[Path, float]:
-    """The file and the scale of `PATH` or `PATH:SCALE`; the scale is 1 where none is given."""
-    head, colon, tail = text.rpartition(":")
-    scale = 1.0
-    if colon and head:
-        try:
-            scale, text = float(tail), head
-        except ValueError:
-            scale = 1.0
-    if not math.isfinite(scale):
-        raise RolekitError(f"An adapter cannot have the scale {tail}.", "Give a number: --adapter PATH:0.5.")
-    path = expanded(text)
-    if not os.path.isfile(path):
-        raise RolekitError(
-            f"There is no adapter at {path}.", "Give the path of a GGUF LoRA adapter: --adapter PATH[:SCALE]."
-        )
-    return path, scale
 
 
 def chat_options(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rolekit.commands.bench_run import ConcurrencyOption, MaxRequestsOption, MaxUsdOption
+from rolekit.commands.bench_options import ConcurrencyOption, MaxRequestsOption, MaxUsdOption
 from rolekit.commands.progress import advise, progress
 from rolekit.commands.synth_rows import (
     CtxOption,

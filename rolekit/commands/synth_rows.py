@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rolekit.commands.bench_run import ConcurrencyOption, MaxRequestsOption, MaxUsdOption, one_of
+from rolekit.commands.bench_options import ConcurrencyOption, MaxRequestsOption, MaxUsdOption, one_of
 from rolekit.commands.synth_running import Wishes, carry_out
 from rolekit.config import MOST_THREADS
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from rolekit.engine import log
 from rolekit.engine.gguf_header import GgufHeader, read_header
 from rolekit.engine.model import Model
 from rolekit.errors import RolekitError
+from rolekit.paths import file_sha256
 
 _RETRAIN = "Use the model it was trained on (--model), or train the adapter for this one."
 
@@ -45,7 +45,7 @@ class Adapters:
         stat = path.stat()
         key = (path, stat.st_size, stat.st_mtime_ns)
         if key not in self._loaded:
-            self._loaded[key] = Adapter(path, self._open(path), _digest(path))
+            self._loaded[key] = Adapter(path, self._open(path), file_sha256(path))
         return self._loaded[key]
 
     def _open(self, path: Path) -> Any:
@@ -105,8 +105,3 @@ def _check_tensors(header: GgufHeader, base: GgufHeader, path: Path) -> None:
             raise RolekitError(f"The adapter {path.name} has only half of {target}.", "Convert it again.")
         if len(shape) != 2:
             raise RolekitError(f"The adapter {path.name} has a {len(shape)}-D {name}.", "Convert it again.")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,55 +1,33 @@
-"""Many replies at once: sequences decoded together, a finished one making room for the next prompt."""
+"""Many replies at once: sequences decoded together, on small models in several lanes side by side."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from queue import SimpleQueue
 from typing import Any
 
-from rolekit.engine.context import Context, Row, shared_length
-from rolekit.engine.generation import Draft, PromptMaker, check_fits, room
+import llama_cpp
+
+from rolekit.engine.context import Context
+from rolekit.engine.generation import PromptMaker, check_fits, room
+from rolekit.engine.lane import Emit, Job, Jobs, Lane
 from rolekit.engine.prompt import Prompt
-from rolekit.engine.sampler import Sampler, Samplers
-from rolekit.engine.vocabulary import Vocabulary
-from rolekit.messages import Reply, Request, Stats
+from rolekit.engine.sampler import Samplers
+from rolekit.engine.threads import physical_cores
+from rolekit.messages import Reply, Request
 
 _MAX_CONTEXTS = 4
 """All sequences together get at most this many times the cells of the backend's own context."""
-_WORTH_TOKENS = 16
-"""Waiting for another sequence, or copying it, pays from this many shared tokens on."""
-
-
-@dataclass(slots=True)
-class _Job:
-    """A request before it has a sequence."""
-
-    index: int
-    request: Request
-    prompt: Prompt
-    think: bool = True
-    thoughts: str = ""
-    generated_tokens: int = 0
-
-
-@dataclass(slots=True)
-class _Running:
-    """A request that has a sequence."""
-
-    job: _Job
-    draft: Draft
-    sampler: Sampler
-    start: float
-    reused_tokens: int
-    pending: deque[int]
-    """What is still to be evaluated: the rest of the prompt, then each generated token."""
-    row: int = -1
-    """Where in the last decode its logits are; -1 while the prompt is read."""
+_SMALL_BYTES = 1 << 30
+"""Up to this size a model's layers are so short that threads spend their time waiting for each other."""
+_LEAST_SEQUENCES = 4
+"""A lane with fewer decodes hardly faster than one reply alone."""
 
 
 class Batch:
-    """Replies to many requests in a context of its own, which lives as long as run()."""
+    """Replies to many requests in contexts of its own, which live as long as run()."""
 
     def __init__(
         self, single: Context, samplers: Samplers, prompts: PromptMaker, adapters: Sequence[tuple[Any, float]]
@@ -59,17 +37,9 @@ class Batch:
         self._samplers = samplers
         self._prompts = prompts
         self._adapters = adapters
-        self._vocabulary = Vocabulary(single.model.pointer)
-        self._running: dict[int, _Running] = {}
 
-    def run(
-        self,
-        requests: Sequence[Request],
-        prompts: Sequence[Prompt],
-        parallel: int,
-        emit: Callable[[tuple[int, Reply]], None],
-    ) -> None:
-        """Answer requests, whose prompts these are; emit hears each index and reply as it is finished.
+    def run(self, requests: Sequence[Request], prompts: Sequence[Prompt], parallel: int, emit: Emit) -> None:
+        """Answer requests, whose prompts these are; emit hears each index and reply as it is finished, in this thread.
 
         Every reply is the one that its request alone would get with nothing cached.
         Raises RolekitError when a prompt does not fit the context.
@@ -81,113 +51,58 @@ class Batch:
             check_fits(len(prompt.ids), size)
         cells = max(len(p.ids) + room(r, len(p.ids), size) for r, p in zip(requests, prompts, strict=True))
         sequences = max(1, min(parallel, len(requests), _MAX_CONTEXTS * size // cells))
-        model, threads = self._single.model, self._single.threads
-        context = Context(model, context_tokens=cells, sequences=sequences, threads=threads)
-        waiting = deque(_Job(index, request, prompts[index]) for index, request in enumerate(requests))
-        try:
-            context.set_adapters(self._adapters)
-            while waiting or self._running:
-                self._admit(context, waiting)
-                self._step(context)
-                self._collect(context, waiting, emit)
-        finally:
-            for running in self._running.values():
-                running.sampler.close()
-            context.close()
+        threads = self._single.threads or physical_cores()
+        lanes = [(sequences, threads)]
+        if not llama_cpp.llama_supports_gpu_offload():
+            lanes = lanes_for(self._single.model.weight_bytes, threads, sequences)
+        jobs = Jobs(
+            [Job(index, request, prompts[index]) for index, request in enumerate(requests)], len(lanes)
+        )
+        with ExitStack() as opened:
+            contexts = [self._open(opened, cells, *share) for share in lanes]
+            if len(contexts) == 1:
+                Lane(0, contexts[0], self._samplers, self._prompts, jobs, emit).run()
+            else:
+                self._side_by_side(contexts, jobs, emit)
 
-    def _admit(self, context: Context, waiting: deque[_Job]) -> None:
-        """Give free sequences to waiting jobs; one whose beginning is just being read elsewhere waits for it."""
-        for sequence in range(len(context.tokens)):
-            if not waiting:
-                return
-            if sequence in self._running:
-                continue
-            ids = waiting[0].prompt.ids
-            own = context.reusable(ids, sequence)
-            best = max(range(len(context.tokens)), key=lambda other: context.reusable(ids, other))
-            held = context.reusable(ids, best)
-            coming = max(
-                (
-                    shared_length(other.job.prompt.ids, ids)
-                    for other in self._running.values()
-                    if other.row < 0
-                ),
-                default=0,
-            )
-            if coming >= held + _WORTH_TOKENS:
-                return
-            if held >= own + _WORTH_TOKENS:
-                context.copy(best, sequence)
-            self._start(context, sequence, waiting.popleft())
+    def _open(self, opened: ExitStack, cells: int, sequences: int, threads: int) -> Context:
+        context = Context(self._single.model, context_tokens=cells, sequences=sequences, threads=threads)
+        opened.callback(context.close)
+        context.set_adapters(self._adapters)
+        return context
 
-    def _start(self, context: Context, sequence: int, job: _Job) -> None:
-        ids, request = job.prompt.ids, job.request
-        reused = context.begin(ids, sequence)
-        draft = Draft(self._prompts.filter(request, think=job.think), room(request, len(ids), context.size))
-        sampler = self._samplers.make(request.sampling, request.seed, ids)
-        rest = deque(ids[reused:])
-        self._running[sequence] = _Running(job, draft, sampler, time.perf_counter(), reused, rest)
+    def _side_by_side(self, contexts: Sequence[Context], jobs: Jobs, emit: Emit) -> None:
+        finished: SimpleQueue[tuple[int, Reply] | None] = SimpleQueue()
 
-    def _step(self, context: Context) -> None:
-        """A part of each prompt being read, and the next token of every sequence that speaks.
+        def work(number: int, context: Context) -> None:
+            try:
+                Lane(number, context, self._samplers, self._prompts, jobs, finished.put).run()
+            finally:
+                finished.put(None)
 
-        Prompts are read one at a time: llama.cpp would cut a joint batch into pieces of equal length, and then
-        the bits, and in time the words, would depend on the neighbours.
-        """
-        for sequence, running in self._running.items():
-            if len(running.pending) > 1:
-                count = min(context.chunk_tokens, self._unbroken(running))
-                context.decode([(running.pending.popleft(), sequence, False) for _ in range(count)])
-        rows: list[Row] = []
-        for sequence, running in self._running.items():
-            running.row = -1
-            if len(running.pending) == 1:
-                running.row = len(rows)
-                rows.append((running.pending.popleft(), sequence, True))
-        if rows:
-            context.decode(rows)
-
-    @staticmethod
-    def _unbroken(running: _Running) -> int:
-        """Prompt tokens that one decode may take, as a reply alone would: to the role's end, or all but the last."""
-        prompt, left = running.job.prompt, len(running.pending)
-        role_left = prompt.role_tokens - (len(prompt.ids) - left)
-        return role_left if 0 < role_left < left else left - 1
-
-    def _collect(
-        self, context: Context, waiting: deque[_Job], emit: Callable[[tuple[int, Reply]], None]
-    ) -> None:
-        """Sample where there are logits; hand on what is complete."""
-        ends = self._samplers.ends
-        for sequence, running in list(self._running.items()):
-            draft = running.draft
-            if running.job.request.cancel.is_set():
-                draft.end("cancelled")
-            elif running.row >= 0:
-                token = running.sampler.sample(context.pointer, running.row)
-                if token is None or token in ends:
-                    draft.end("end")
+        with ThreadPoolExecutor(len(contexts), thread_name_prefix="rolekit-lane") as pool:
+            running = [pool.submit(work, number, context) for number, context in enumerate(contexts)]
+            left = len(running)
+            while left:
+                reply = finished.get()
+                if reply is None:
+                    left -= 1
                 else:
-                    draft.add(token, self._vocabulary.piece(token))
-                    running.pending.append(token)
-            if draft.stop_reason:
-                del self._running[sequence]
-                self._finish(running, waiting, emit)
+                    emit(reply)
+        for lane in running:
+            lane.result()
 
-    def _finish(
-        self, running: _Running, waiting: deque[_Job], emit: Callable[[tuple[int, Reply]], None]
-    ) -> None:
-        running.sampler.close()
-        running.draft.reply.finish()
-        job, draft, now = running.job, running.draft, time.perf_counter()
-        thoughts = job.thoughts + draft.reply.thinking
-        generated = job.generated_tokens + len(draft.ids)
-        if draft.only_thoughts and job.think:
-            prompt = self._prompts.build(job.request, think=False)
-            waiting.appendleft(_Job(job.index, job.request, prompt, False, thoughts, generated))
-            return
-        total, reused = len(job.prompt.ids), running.reused_tokens
-        first = (draft.first_token_at or now) - running.start
-        stats = Stats(total, reused, total - reused, generated, first, now - running.start)
-        ids = draft.kept_ids(self._vocabulary)
-        emit((job.index, Reply(draft.reply.text, ids, draft.stop_reason or "end", stats, thoughts)))
+
+def lanes_for(model_bytes: int, threads: int, sequences: int) -> list[tuple[int, int]]:
+    """How to share sequences and threads of a CPU among lanes: (sequences, threads) of each.
+
+    In a small model a layer takes microseconds, and two threads that wait for each other after each of its steps do
+    a third less than two that never meet; so there each lane gets as few threads as there are sequences for.
+    """
+    lanes = min(threads, sequences // _LEAST_SEQUENCES)
+    if model_bytes > _SMALL_BYTES or lanes < 2:
+        return [(sequences, threads)]
+    return [
+        (sequences // lanes + (lane < sequences % lanes), threads // lanes + (lane < threads % lanes))
+        for lane in range(lanes)
+    ]

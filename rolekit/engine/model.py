@@ -66,6 +66,11 @@ class Model:
         return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
 
     @property
+    def weight_bytes(self) -> int:
+        """The size of all weights, wherever they lie."""
+        return int(llama_cpp.llama_model_size(self.pointer))
+
+    @property
     def rolls_back(self) -> bool:
         """Whether the end of a sequence can be taken back; recurrent and hybrid models only start anew."""
         return not (

@@ -1,7 +1,8 @@
-"""REF, the way a user names a model, and the file it stands for."""
+"""REF, the way a user names a model, and the file it stands for; and the same for adapters."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -202,3 +203,25 @@ def _nearest(word: str, names: list[str]) -> str:
 def _several(ref: str, files: list[Path]) -> RolekitError:
     names = "\n".join(f"  {ref_of(path)}" for path in files)
     return RolekitError(f"{one_line(ref)!r} could be {len(files)} models.", f"Name one of them:\n{names}")
+
+
+def parse_adapter(text: str) -> tuple[Path, float]:
+    """The file and the scale of `PATH` or `PATH:SCALE`; the scale is 1 where none is given.
+
+    Raises RolekitError when there is no such file, or the scale is no finite number.
+    """
+    head, colon, tail = text.rpartition(":")
+    scale = 1.0
+    if colon and head:
+        try:
+            scale, text = float(tail), head
+        except ValueError:
+            scale = 1.0
+    if not math.isfinite(scale):
+        raise RolekitError(f"An adapter cannot have the scale {tail}.", "Give a number: --adapter PATH:0.5.")
+    path = expanded(text)
+    if not os.path.isfile(path):
+        raise RolekitError(
+            f"There is no adapter at {path}.", "Give the path of a GGUF LoRA adapter: --adapter PATH[:SCALE]."
+        )
+    return path, scale

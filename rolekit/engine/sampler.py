@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,13 +22,20 @@ away, so a token outside could come in only if more than half of the list fell b
 vocabulary instead costs several times the rest of the sampling (llama.h says so too)."""
 
 
+_DryKey = tuple[float, float, int, int, tuple[str, ...]]
+
+
 class Samplers:
-    """Makes samplers for one model; keeps what is slow to make (DRY's breakers cost a pass over the vocabulary)."""
+    """Makes samplers for one model; keeps what is slow to make (DRY's breakers cost a pass over the vocabulary).
+
+    make() may be called from several threads; a sampler belongs to one.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._vocab = llama_cpp.llama_model_get_vocab(model.pointer)
-        self._dry: dict[tuple[float, float, int, int, tuple[str, ...]], Any] = {}
+        self._lock = threading.Lock()
+        self._dry: dict[_DryKey, Any] = {}
         vocabulary = model.vocabulary
         self.ends = frozenset(token for token in range(vocabulary.size) if vocabulary.is_end(token))
         self._end_texts = tuple(vocabulary.text(token) for token in sorted(self.ends))
@@ -93,12 +101,16 @@ class Samplers:
             sampling.penalty_tokens,
             sampling.dry_breakers,
         )
+        with self._lock:
+            return llama_cpp.llama_sampler_clone(self._dry_of(key))
+
+    def _dry_of(self, key: _DryKey) -> Any:
         if key not in self._dry:
             # A breaker is never penalized itself, so with the end tokens among them a reply may always end.
-            texts = [text.encode() for text in (*sampling.dry_breakers, *self._end_texts) if text]
+            texts = [text.encode() for text in (*key[4], *self._end_texts) if text]
             breakers = (ctypes.c_char_p * len(texts))(*texts)
             self._dry[key] = llama_cpp.llama_sampler_init_dry(self._vocab, *key[:4], breakers, len(texts))
-        return llama_cpp.llama_sampler_clone(self._dry[key])
+        return self._dry[key]
 
     def _add_mirostat(self, chain: _Chain, sampling: Sampling, seed: int) -> None:
         tau, eta = sampling.mirostat_tau, sampling.mirostat_eta

@@ -18,6 +18,7 @@ from rolekit.engine.backend import LocalBackend
 from rolekit.engine.references import shard_names
 from rolekit.engine.stopping import ReplyFilter
 from rolekit.messages import Backend, Reply, Request, Stats, StopReason
+from rolekit.paths import file_sha256
 from rolekit.rolebench.prompting import VERSION
 
 Answered = tuple[int, Reply | Refused]
@@ -50,7 +51,7 @@ class Answerer(Protocol):
 
 
 class LocalAnswerer:
-    """The engine in this process: what prompts share is read once, parallel of them are decoded together."""
+    """The engine in this process: what neighbours share is read once, parallel of them are decoded together."""
 
     def __init__(self, backend: LocalBackend, *, parallel: int = 16, chat_template: str = "") -> None:
         """chat_template is what the backend was opened with instead of the model's own; it goes into the identity."""
@@ -79,6 +80,10 @@ class LocalAnswerer:
             async with aclosing(self.backend.generate_batch(chunk, parallel=self._parallel)) as replies:
                 async for index, reply in replies:
                     yield start + index, reply
+
+    def in_turn(self) -> StreamAnswerer:
+        """The same model, one request after another: what a conversation has in the cache is not read again."""
+        return StreamAnswerer(self.backend, self._identity)
 
     def release(self) -> None:
         """Nothing to let go of."""
@@ -131,15 +136,17 @@ class EndpointAnswerer:
 
 
 class StreamAnswerer:
-    """Any other backend, one question after another."""
+    """Any backend, one question after another."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, identity: dict[str, Any] | None = None) -> None:
+        """identity: what is known of the backend beyond its label."""
         self.backend = backend
+        self._identity = identity or {"model": backend.label}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The label alone."""
-        return {"model": self.backend.label}
+        """The label, and what else is known."""
+        return self._identity
 
     async def answers(self, requests: Sequence[Request]) -> AsyncGenerator[Answered, None]:
         """As the protocol says."""
@@ -175,8 +182,5 @@ def answerer_for(backend: Backend, folder: Path, max_usd: float | None = None) -
 def sha256_of(path: Path) -> str:
     """The sha256 of a file in hexadecimal; where it is a part of a split model, of all parts' sha256 in order."""
     names = shard_names(path.name)
-    digests = []
-    for name in names:
-        with path.with_name(name).open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    digests = [file_sha256(path.with_name(name)) for name in names]
     return digests[0] if len(names) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

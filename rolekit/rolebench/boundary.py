@@ -7,7 +7,6 @@ answer: who never answers anything is no good either). Answers are judged by rul
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from rolekit.rolebench.abstention import knows
 from rolekit.rolebench.answers import Answer
 from rolekit.rolebench.bootstrap import Interval, interval
 from rolekit.rolebench.records import Record
+from rolekit.rolebench.sampling import stable_rank
 from rolekit.roles.names import fold
 
 FOREIGN, ANACHRONISM, OWN = "foreign", "anachronism", "own"
@@ -145,8 +145,4 @@ def _is_later(donor: str, role: str) -> bool:
 
 
 def _chosen(records: Sequence[Record], role: str, number: int) -> list[Record]:
-    def rank(record: Record) -> bytes:
-        text = f"{role}\x00{record.role}\x00{record.question}"
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-    return sorted(records, key=rank)[:number]
+    return sorted(records, key=lambda one: stable_rank(role, one.role, one.question))[:number]

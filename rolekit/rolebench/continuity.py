@@ -95,6 +95,23 @@ def continuity_figures(
     dialogues: Sequence[Dialogue], lines: Iterable[tuple[str, str]] = ()
 ) -> ContinuityFigures:
     """What the dialogues show. lines are more of the roles' own words, (role's name, text) each."""
+    rows = _by_turn(dialogues, lines)
+    pairs = [pair for dialogue in dialogues for pair in _asked_twice(dialogue)]
+    replies = [reply for dialogue in dialogues for reply in dialogue.replies]
+    return ContinuityFigures(
+        dialogues=len(dialogues),
+        replies=len(replies),
+        empty=sum(not reply.strip() for reply in replies),
+        turns=rows,
+        style_drift=_mean([row.style for row in rows[-5:]]) - _mean([row.style for row in rows[:5]]),
+        facts_asked_twice=len(pairs),
+        contradictions=sum(contradict(*pair) for pair in pairs),
+        same_replies=sum(_said_before(dialogue.replies) for dialogue in dialogues),
+        fell_out=sum(bool({"ai_identity", "role_identity"} & leaks_in(reply).keys()) for reply in replies),
+    )
+
+
+def _by_turn(dialogues: Sequence[Dialogue], lines: Iterable[tuple[str, str]]) -> tuple[TurnFigures, ...]:
     own: defaultdict[str, list[str]] = defaultdict(list)
     for name, text in lines:
         own[name].append(text)
@@ -110,29 +127,15 @@ def continuity_figures(
             grams = _grams(reply)
             repeated[number].append(sum(gram in said for gram in grams) / len(grams) if grams else 0.0)
             said.update(grams)
-    rows = tuple(
+    return tuple(
         TurnFigures(n, _mean(style[n]), _mean(phrases[n]), _mean(repeated[n])) for n in sorted(style)
     )
-    pairs = [pair for dialogue in dialogues for pair in _asked_twice(dialogue)]
-    replies = [reply for dialogue in dialogues for reply in dialogue.replies]
-    same = sum(
-        count - 1
-        for dialogue in dialogues
-        for count in Counter(
-            " ".join(words_of(reply)) for reply in dialogue.replies if reply.strip()
-        ).values()
-    )
-    return ContinuityFigures(
-        dialogues=len(dialogues),
-        replies=len(replies),
-        empty=sum(not reply.strip() for reply in replies),
-        turns=rows,
-        style_drift=_mean([row.style for row in rows[-5:]]) - _mean([row.style for row in rows[:5]]),
-        facts_asked_twice=len(pairs),
-        contradictions=sum(contradict(*pair) for pair in pairs),
-        same_replies=same,
-        fell_out=sum(bool({"ai_identity", "role_identity"} & leaks_in(reply).keys()) for reply in replies),
-    )
+
+
+def _said_before(replies: Sequence[str]) -> int:
+    """How many of them are word for word one before them."""
+    counts = Counter(" ".join(words_of(reply)) for reply in replies if reply.strip())
+    return sum(number - 1 for number in counts.values())
 
 
 def contradict(first: str, second: str) -> bool:

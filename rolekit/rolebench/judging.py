@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,6 @@ from rolekit.rolebench.casting import Casting
 from rolekit.rolebench.judge_prompts import (
     FLAW_SCHEMA,
     PAIR_SCHEMA,
-    VERSION,
     Choice,
     again_messages,
     flaw_messages,
@@ -24,6 +22,7 @@ from rolekit.rolebench.judge_prompts import (
     parse_choice,
     parse_flaws,
 )
+from rolekit.rolebench.judge_wording import VERSION
 from rolekit.rolebench.pairwise import Comparison, Outcome, outcome
 from rolekit.rolebench.records import Record
 from rolekit.rolebench.rubric import Judged
@@ -44,6 +43,7 @@ class Question(Generic[T]):
 
     call: Call
     read: Callable[[str], T | None]
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,9 @@ async def read_all(questions: Sequence[Question[T]], asker: Asker, show: Show) -
             break
         readings.asked_again += len(open_)
         for index in open_:
-            first = questions[index].call
-            calls[index] = replace(
-                first, messages=again_messages(first.messages, unreadable[index]), sample=attempt + 1
-            )
+            first, language = questions[index].call, questions[index].language
+            again = again_messages(first.messages, unreadable[index], language)
+            calls[index] = replace(first, messages=again, sample=attempt + 1)
     return readings
 
 
@@ -116,14 +115,17 @@ def pair_questions(
     """Two for each comparison that needs a judge: one's answer first, then the other's first."""
     questions: list[Question[Choice]] = []
     for comparison in comparisons:
-        if comparison.decided is None:
-            for texts in (
-                (comparison.one_text, comparison.other_text),
-                (comparison.other_text, comparison.one_text),
-            ):
-                record = comparison.record
-                messages = pair_messages(record.role, _description(record, casting), record.question, *texts)
-                questions.append(Question(_call(asker, messages, PAIR_SCHEMA, VERDICT_TOKENS), parse_choice))
+        if comparison.decided is not None:
+            continue
+        record = comparison.record
+        about = record.role, _description(record, casting), record.question
+        for texts in (
+            (comparison.one_text, comparison.other_text),
+            (comparison.other_text, comparison.one_text),
+        ):
+            messages = pair_messages(*about, *texts, record.language)
+            call = _call(asker, messages, PAIR_SCHEMA, VERDICT_TOKENS)
+            questions.append(Question(call, parse_choice, record.language))
     return questions
 
 
@@ -161,8 +163,10 @@ def flaw_questions(
 
     questions = []
     for record, text in answers:
-        messages = flaw_messages(record.role, _description(record, casting), record.question, text)
-        questions.append(Question(_call(asker, messages, FLAW_SCHEMA, FLAW_TOKENS), reader(record, text)))
+        about = record.role, _description(record, casting), record.question
+        messages = flaw_messages(*about, text, record.language)
+        call = _call(asker, messages, FLAW_SCHEMA, FLAW_TOKENS)
+        questions.append(Question(call, reader(record, text), record.language))
     return questions
 
 
@@ -201,11 +205,6 @@ def flaw_row(judged: Judged) -> dict[str, object]:
             for f in judged.flaws
         ],
     }
-
-
-def as_lines(rows: Sequence[dict[str, object]]) -> str:
-    """Rows as JSON Lines."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _description(record: Record, casting: Casting) -> str:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rolekit import __version__
-from rolekit.paths import write_text
+from rolekit.paths import file_sha256, write_text
 
 MANIFEST = "manifest.json"
 
 
 def file_entry(file: Path, folder: Path) -> dict[str, Any]:
     """The file's place within the folder, its size and its hash."""
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     place = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
-    return {"path": place, "bytes": file.stat().st_size, "sha256": digest}
+    return {"path": place, "bytes": file.stat().st_size, "sha256": file_sha256(file)}
 
 
 def write_manifest(target: Path, made_by: str, files: Iterable[dict[str, Any]], **more: Any) -> None:

@@ -83,15 +83,16 @@ def scatter(title: str, across: str, points: Sequence[tuple[float, float]]) -> s
             f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{decimals(top * tick / 4, 2)}</text>'
         )
         parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{right * tick / 4:.1f}</text>'
+            f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{right * tick / 4:.2f}</text>'
         )
     parts.append(
         f'<text class="tick" x="{LEFT + PLOT / 2}" y="{bottom + 32}" text-anchor="middle">{escape(across)}</text>'
     )
+    radius = 2.2 if len(shown) > 200 else 4
     for x, y in shown:
         cx = LEFT + PLOT * min(x, right) / right
         cy = bottom - (bottom - 24) * y / top
-        parts.append(f'<circle class="dot" cx="{cx:.1f}" cy="{cy:.1f}" r="2.2"/>')
+        parts.append(f'<circle class="dot" cx="{cx:.1f}" cy="{cy:.1f}" r="{radius}"/>')
     return _svg(title, height + 4, parts)
 
 
@@ -104,8 +105,8 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title, quote=True)}">'
-        f'<text class="title" x="0" y="13">{escape(title)}</text>{"".join(parts)}</svg>'
+        f'<div class="wide"><svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title, quote=True)}">'
+        f'<text class="title" x="0" y="13">{escape(title)}</text>{"".join(parts)}</svg></div>'
     )
 
 

@@ -6,7 +6,6 @@ same when the session goes on, and half of the time either way.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import random
@@ -20,6 +19,7 @@ from rolekit.paths import ensure_dir
 from rolekit.rolebench.bootstrap import CONFIDENCE
 from rolekit.rolebench.pairwise import Comparison
 from rolekit.rolebench.rows import Fault, read_rows
+from rolekit.rolebench.sampling import stable_rank
 
 _RESAMPLES = 1000
 _ROUNDS = 200
@@ -217,5 +217,4 @@ def _key(one: Comparison) -> tuple[str, ...]:
 
 
 def _hash(one: Comparison, seed: int, purpose: str) -> bytes:
-    text = "\0".join((str(seed), purpose, *_key(one)))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return stable_rank(str(seed), purpose, *_key(one))

@@ -56,7 +56,7 @@ class Recipe:
         """The object of recipe.json."""
         return {
             "format": FORMAT,
-            "versions": {"rolekit": __version__, "llama-cpp-python": metadata.version("llama-cpp-python")},
+            "versions": versions(),
             "label": self.label,
             "ref": self.ref,
             **self.identity,
@@ -79,6 +79,11 @@ class Recipe:
         return f"{self.prompting} · {self.customise}"
 
 
+def versions() -> dict[str, str]:
+    """Of everything whose change may change an answer."""
+    return {"rolekit": __version__, "llama-cpp-python": metadata.version("llama-cpp-python")}
+
+
 def sha256_of_records(records: Sequence[Record]) -> str:
     """A digest of what is asked and of its references; where the rows lay makes no difference."""
     digest = hashlib.sha256()
@@ -96,7 +101,18 @@ def begin(folder: Path, recipe: Recipe, records: Sequence[Record]) -> Run:
     Raises RolekitError when the folder holds something else, a run of another version, or one with another recipe
     (every difference is named).
     """
-    wanted = json.loads(json.dumps(recipe.to_json(records)))
+    run = settle(folder, recipe.to_json(records))
+    if not run.records_file.is_file():
+        write_rows(folder / RECORDS, (as_row(record) for record in records))
+    return run
+
+
+def settle(folder: Path, recipe: dict[str, Any]) -> Run:
+    """The run in folder: its recipe.json is now this one, or was before.
+
+    Raises RolekitError as begin does.
+    """
+    wanted = json.loads(json.dumps(recipe))
     if is_run(folder):
         run = open_run(folder)
         _check_same(run, wanted)
@@ -106,8 +122,6 @@ def begin(folder: Path, recipe: Recipe, records: Sequence[Record]) -> Run:
         ensure_dir(folder)
         write_text(folder / RECIPE, json.dumps(wanted, ensure_ascii=False, indent=1) + "\n")
         run = Run(folder, wanted)
-    if not run.records_file.is_file():
-        write_rows(folder / RECORDS, (as_row(record) for record in records))
     return run
 
 

@@ -6,12 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rolekit import __version__
 from rolekit.paths import ensure_dir, write_text
-from rolekit.rolebench.comparing import Comparison
+from rolekit.rolebench.comparing import Change, Comparison
 from rolekit.rolebench.report import Breakdown, Report
 from rolekit.rolebench.report_markdown import markdown
 from rolekit.rolebench.report_page import page
@@ -62,43 +63,36 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "only_first": comparison.only_before,
         "only_second": comparison.only_after,
         "length_ratios": list(comparison.length_ratios),
-        "metrics": {
-            change.metric: {
-                "first": change.before,
-                "second": change.after,
-                "difference": change.difference,
-                "ci95": [change.ci95.low, change.ci95.high],
-                "better_share": change.better_share,
-                "verdict": change.verdict,
-                "answers": {
-                    "better": change.answers.better,
-                    "worse": change.answers.worse,
-                    "same": change.answers.same,
-                },
-                "roles": {
-                    "better": change.role_tally.better,
-                    "worse": change.role_tally.worse,
-                    "same": change.role_tally.same,
-                },
-                "by_role": [
-                    {"role": role.role, "first": role.before, "second": role.after, "n": role.n}
-                    for role in change.roles
-                ],
-            }
-            for change in comparison.changes
-        },
+        "metrics": {change.metric: _change_json(change) for change in comparison.changes},
         "most_changed": [
             {
                 "metric": pair.before.metric,
                 "role": pair.before.record.role,
                 "question": pair.before.record.question,
-                "reference": pair.after.record.references[pair.after.value.reference],
+                "reference": pair.after.best_reference,
                 "first": pair.before.answer.text,
                 "second": pair.after.answer.text,
                 "first_value": pair.before.value.best,
                 "second_value": pair.after.value.best,
             }
             for pair in comparison.most_changed
+        ],
+    }
+
+
+def _change_json(change: Change) -> dict[str, Any]:
+    return {
+        "first": change.before,
+        "second": change.after,
+        "difference": change.difference,
+        "ci95": [change.ci95.low, change.ci95.high],
+        "better_share": change.better_share,
+        "verdict": change.verdict,
+        "answers": asdict(change.answers),
+        "roles": asdict(change.role_tally),
+        "by_role": [
+            {"role": role.role, "first": role.before, "second": role.after, "n": role.n}
+            for role in change.roles
         ],
     }
 
@@ -122,7 +116,7 @@ def items_csv(scorings: Sequence[Scoring]) -> str:
                     "answer": item.answer.text,
                     "answer_words": item.answer_words,
                     "reference_words": round(item.reference_words, 2),
-                    "best_reference": _reference(scoring, item.metric, item.record, item.value.reference),
+                    "best_reference": item.best_reference,
                 },
             )
             row[scoring.scorer] = f"{item.value.best:.6f}"
@@ -150,11 +144,6 @@ def _breakdown_json(row: Breakdown) -> dict[str, Any]:
             for name, figure in row.figures.items()
         },
     }
-
-
-def _reference(scoring: Scoring, metric: Metric, record: Any, place: int) -> str:
-    references: Sequence[str] = record.raw_references if metric == "RAW" else record.references
-    return references[place]
 
 
 def _harmless(cell: Any) -> Any:

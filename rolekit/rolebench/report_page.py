@@ -11,6 +11,7 @@ from rolekit.rolebench.comparing import Comparison
 from rolekit.rolebench.plots import Bar, Step, bars, scatter, steps
 from rolekit.rolebench.report import Report, most_telling
 from rolekit.rolebench.report_tables import (
+    NONE,
     Table,
     breakdown_table,
     change_table,
@@ -28,15 +29,21 @@ _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem}.dim,.says{color:var(--dim)}
 table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.15rem .7rem .15rem 0;text-align:left;vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}th{font-weight:600;border-bottom:1px solid var(--line)}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}td{overflow-wrap:break-word;max-width:34rem}th{font-weight:600;border-bottom:1px solid var(--line)}
 tr.ours td{font-weight:600}svg{width:100%;max-width:46rem;height:auto;display:block;margin:.8rem 0}
 svg text{font:11px system-ui,sans-serif;fill:var(--ink)}svg .title{font-weight:600}svg .tick{fill:var(--dim)}
 .bar{fill:var(--bar)}.whisker{stroke:var(--ink);stroke-width:1.2;fill:none}.grid{stroke:var(--line)}.axis{stroke:var(--dim);fill:none}
 .dot{fill:var(--bar);opacity:.35}.step{stroke-width:2}.up{stroke:var(--up)}.down{stroke:var(--down)}
 circle.before{fill:var(--paper)}circle.after.up{fill:var(--up)}circle.after.down{fill:var(--down)}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:1rem}.pair p,blockquote{white-space:pre-wrap;overflow-wrap:anywhere;margin:.2rem 0}
+.wide{overflow-x:auto}@media(max-width:40rem){body{margin:1rem auto}.pair{grid-template-columns:1fr;gap:.4rem}.wide svg{min-width:34rem}
+table{font-size:.9rem}}th{white-space:nowrap}td.long{min-width:9rem}
 blockquote{border-left:3px solid var(--line);padding-left:.8rem}details{margin:.5rem 0}summary{cursor:pointer}
 """
+
+
+_LONG_CELL = 24
+"""Characters from which on a cell needs a width of its own on a phone."""
 
 
 def page(report: Report, comparison: Comparison | None = None) -> str:
@@ -167,8 +174,7 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 
 def _reference(item: Item) -> str:
-    references = item.record.raw_references if item.metric == "RAW" else item.record.references
-    return _text(references[item.value.reference].strip())
+    return _text(item.best_reference.strip())
 
 
 def _list(sentences: Sequence[str]) -> str:
@@ -176,18 +182,28 @@ def _list(sentences: Sequence[str]) -> str:
 
 
 def _table(table: Table, first_row_class: str = "") -> str:
-    head = "".join(f"<th{_number_class(text)}>{_text(text)}</th>" for text in table.headings)
+    columns = [[row[place] for row in table.rows] for place in range(len(table.headings))]
+    marks = [" class=n" if _holds_numbers(cells) else "" for cells in columns]
+    head = "".join(f"<th{mark}>{_text(text)}</th>" for mark, text in zip(marks, table.headings, strict=True))
     body = "".join(
         f"<tr class='{'' if place else first_row_class}'>"
-        + "".join(f"<td{_number_class(cell)}>{_text(cell)}</td>" for cell in row)
+        + "".join(_cell(cell, mark) for mark, cell in zip(marks, row, strict=True))
         + "</tr>"
         for place, row in enumerate(table.rows)
     )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    shown = f"<tr>{head}</tr>" if any(table.headings) else ""
+    return f"<div class='wide'><table>{shown}{body}</table></div>"
 
 
-def _number_class(text: str) -> str:
-    return " class=n" if text[:1] in ".+−0123456789" and text[:1] else ""
+def _cell(text: str, mark: str) -> str:
+    long = " class=long" if len(text) > _LONG_CELL else ""
+    return f"<td{mark or long}>{_text(text)}</td>"
+
+
+def _holds_numbers(cells: Sequence[str]) -> bool:
+    """Whether a column reads best flush right: nothing but numbers, with what stands for a missing one."""
+    numbers = [cell for cell in cells if cell not in ("", NONE)]
+    return bool(numbers) and all(cell[0] in ".+−0123456789" and len(cell) < _LONG_CELL for cell in numbers)
 
 
 def _text(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -21,6 +20,7 @@ from rolekit.rolebench.recipe import Recipe, answered_keys
 from rolekit.rolebench.records import Record
 from rolekit.rolebench.retrieval import Pairs
 from rolekit.rolebench.runs import DONE, Run
+from rolekit.rolebench.sampling import stable_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +102,8 @@ def request_for(record: Record, recipe: Recipe, casting: Casting, pairs: Pairs) 
 
 def seed_of(record: Record, seed: int) -> int:
     """The record's own seed, the same whatever else is asked."""
-    digest = hashlib.sha256(
-        f"{seed}\0{record.role}\0{record.question}".encode("utf-8", "surrogatepass")
-    ).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
+    rank = stable_rank(str(seed), record.role, record.question)
+    return int.from_bytes(rank[:4], "big") >> 1
 
 
 def _answer(record: Record, reply: Reply, recipe: Recipe) -> Answer:

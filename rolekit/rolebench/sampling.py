@@ -57,5 +57,9 @@ def _shares(there: dict[str, int], wanted: int) -> dict[str, int]:
 
 
 def _rank(record: Record, salt: str) -> bytes:
-    text = f"{salt}\0{record.role.strip()}\0{record.kind}\0{record.question.strip()}"
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return stable_rank(salt, record.role.strip(), record.kind, record.question.strip())
+
+
+def stable_rank(*parts: str) -> bytes:
+    """A place in an order that is the same everywhere, and does not change when other things join it."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()

@@ -37,6 +37,12 @@ class Item:
     reference_words: float
     """Mean over the references."""
 
+    @property
+    def best_reference(self) -> str:
+        """The reference that gave the value."""
+        references = self.record.raw_references if self.metric == "RAW" else self.record.references
+        return references[self.value.reference]
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:

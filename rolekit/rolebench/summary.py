@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from rolekit import __version__
 from rolekit.errors import RolekitError
-from rolekit.paths import write_text
+from rolekit.paths import file_sha256, write_text
 from rolekit.rolebench.answers import AnswerReading, read_answers
 from rolekit.rolebench.records import Reading, read_records, usable
 from rolekit.rolebench.runs import SCORES, Run
@@ -108,7 +107,7 @@ def accounts(scoring: Scoring, reading: Reading, answers: AnswerReading) -> dict
 def save_scores(run: Run, summaries: Sequence[dict[str, Any]]) -> Path:
     """Put the summaries into the run's scores.json; those of other scorers stay while the answers are the same."""
     target = run.folder / SCORES
-    answers_sha256 = hashlib.sha256(run.answers_file.read_bytes()).hexdigest()
+    answers_sha256 = file_sha256(run.answers_file)
     kept = load_scores(run)
     scores = kept if kept is not None else {}
     scores |= {row["scorer"]: row for row in summaries}
@@ -121,7 +120,7 @@ def load_scores(run: Run) -> dict[str, Any] | None:
     """The saved summaries by scorer; None where there are none, or the answers have changed since."""
     try:
         content = json.loads((run.folder / SCORES).read_text(encoding="utf-8"))
-        answers_sha256 = hashlib.sha256(run.answers_file.read_bytes()).hexdigest()
+        answers_sha256 = file_sha256(run.answers_file)
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or content.get("answers_sha256") != answers_sha256:

@@ -9,11 +9,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rolekit.endpoints.failures import Refused
 from rolekit.errors import RolekitError
-from rolekit.messages import Backend, Message, Reply, Request, Sampling
+from rolekit.messages import Message, Request, Sampling
 from rolekit.paths import write_text
+from rolekit.rolebench.answering import Answerer
 from rolekit.rolebench.continuity import Dialogue, turn_row
-from rolekit.rolebench.rows import Fault, read_rows
+from rolekit.rolebench.rows import Fault, cut_torn_line, read_rows
 from rolekit.rolebench.runs import DONE
 from rolekit.roles.block import opening_messages
 
@@ -32,7 +34,7 @@ class Said:
 async def talk(
     folder: Path,
     dialogues: Sequence[Dialogue],
-    backend: Backend,
+    answerer: Answerer,
     sampling: Sampling,
     *,
     max_tokens: int,
@@ -48,7 +50,7 @@ async def talk(
     with (folder / DIALOGUES).open("a", encoding="utf-8", newline="\n") as file:
         for dialogue in dialogues:
             while len(dialogue.replies) < len(dialogue.turns):
-                reply = await _reply(dialogue, backend, sampling, max_tokens, seed)
+                reply = await _reply(dialogue, answerer, sampling, max_tokens, seed)
                 dialogue = replace(dialogue, replies=(*dialogue.replies, reply))
                 file.write(
                     json.dumps(turn_row(dialogue, len(dialogue.replies) - 1), ensure_ascii=False) + "\n"
@@ -65,9 +67,7 @@ def resumed(folder: Path, dialogues: Sequence[Dialogue]) -> list[Dialogue]:
     if not path.is_file():
         return list(dialogues)
     said: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    whole = path.read_bytes()
-    if not whole.endswith(b"\n"):
-        path.write_bytes(whole[: whole.rfind(b"\n") + 1])
+    cut_torn_line(path)
     for row in read_rows(path):
         if isinstance(row, Fault):
             raise RolekitError(f"A row of {path} cannot be read: {row}.", "Remove the folder, and run again.")
@@ -79,7 +79,9 @@ def resumed(folder: Path, dialogues: Sequence[Dialogue]) -> list[Dialogue]:
     ]
 
 
-async def _reply(dialogue: Dialogue, backend: Backend, sampling: Sampling, max_tokens: int, seed: int) -> str:
+async def _reply(
+    dialogue: Dialogue, answerer: Answerer, sampling: Sampling, max_tokens: int, seed: int
+) -> str:
     messages = [message for message in opening_messages(dialogue.role, "") if message.block != "greeting"]
     for turn, reply in zip(dialogue.turns, dialogue.replies, strict=False):
         messages += [Message("user", turn.text), Message("assistant", reply or "…")]
@@ -91,8 +93,9 @@ async def _reply(dialogue: Dialogue, backend: Backend, sampling: Sampling, max_t
         max_tokens=max_tokens,
         role_names=(dialogue.role.name, *dialogue.role.aliases),
     )
-    async with aclosing(backend.stream(request)) as events:
-        async for event in events:
-            if isinstance(event, Reply):
-                return event.text
+    async with aclosing(answerer.answers([request])) as answers:
+        async for _, answer in answers:
+            if isinstance(answer, Refused):
+                raise answer
+            return answer.text
     raise RolekitError("The model broke off without a reply.", "Run the same command again.")

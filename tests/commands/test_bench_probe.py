@@ -79,6 +79,45 @@ def test_continuity_goes_on_where_it_stopped(api, api_module, tmp_path):
     assert [row["turn"] for row in rows] == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
     assert "turn  style" in rolekit(*arguments).stdout
     assert "seed was 0 and is now 5" in rolekit(*arguments, "--seed", 5).stderr
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert (recipe["model"], recipe["base_url"]) == ("gpt-test", api.ref.partition("@")[2])
+    assert recipe["versions"].keys() == {"rolekit", "llama-cpp-python"}
+    assert len(recipe["roles"]["Alice"]) == 64
+    other = rolekit(*arguments[:5], api.ref.replace("gpt-test", "gpt-other"), *arguments[6:])
+    assert "model was gpt-test and is now gpt-other" in other.stderr
+    assert len(api.seen) == 11
+
+
+def test_continuity_costs_no_more_than_it_may_and_nothing_twice(api, home, tmp_path):
+    home.mkdir(exist_ok=True)
+    (home / "prices.toml").write_text('["gpt-test"]\ninput = 1000.0\noutput = 1000.0\n')
+    out = tmp_path / "run"
+    arguments = ("bench", "continuity", "--role", "alice", "--model", api.ref, "--turns", 2, "--out", out)
+    assert "budget of $1.00 is used up" in rolekit(*arguments, "--max-usd", 1).stderr
+    assert not api.seen
+    stopped = rolekit(*arguments, "--max-requests", 3)
+    assert stopped.returncode == 1
+    assert "limit of 3 requests" in stopped.stderr
+    assert len(api.seen) == 3
+    (out / "dialogues.jsonl").unlink()  # the journal still has what was paid for
+    assert rolekit(*arguments, "--max-usd", 3000).returncode == 0
+    assert len(api.seen) == 4
+
+
+@pytest.mark.model
+def test_the_recipe_of_a_continuity_run_holds_the_model_by_its_hash(starter_path, tmp_path):
+    from rolekit.paths import file_sha256
+
+    out = tmp_path / "run"
+    done = rolekit(
+        "bench", "continuity", "--role", "alice", "--model", starter_path, "--turns", 2, "--max-tokens", 2,
+        "--ctx", 2048, "--threads", 1, "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert recipe["model_sha256"] == file_sha256(starter_path)
+    assert recipe["adapters"] == []
+    assert len((out / "dialogues.jsonl").read_text().splitlines()) == 4
 
 
 def test_a_third_language_through_the_whole_path(api, tmp_path):

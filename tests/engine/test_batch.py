@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -11,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from rolekit.engine.backend import LocalBackend, open_local
+from rolekit.engine.batch import lanes_for
+from rolekit.engine.lane import Job, Jobs
 from rolekit.engine.presets import load_preset
+from rolekit.engine.prompt import Prompt
 from rolekit.errors import RolekitError
 from rolekit.messages import Message, Reply, Request, Sampling
 
@@ -89,6 +93,46 @@ async def test_other_roles_between_do_not_mix(backend: LocalBackend) -> None:
     replies = await together(backend, mixed, parallel=3)
     for index, request in enumerate(mixed):
         assert replies[index].token_ids == (await alone(backend, request)).token_ids
+
+
+def test_lanes_share_sequences_and_threads() -> None:
+    assert lanes_for(90 << 20, 2, 16) == [(8, 1), (8, 1)]
+    assert lanes_for(90 << 20, 8, 16) == [(4, 2)] * 4
+    assert lanes_for(90 << 20, 6, 15) == [(5, 2)] * 3
+    assert lanes_for(90 << 20, 3, 11) == [(6, 2), (5, 1)]
+    assert lanes_for(90 << 20, 2, 7) == [(7, 2)]  # too few for two
+    assert lanes_for(90 << 20, 1, 16) == [(16, 1)]
+    assert lanes_for(4 << 30, 8, 16) == [(16, 8)]  # a large model keeps all threads busy by itself
+
+
+def test_a_lane_without_work_takes_from_the_end_of_the_longest_queue() -> None:
+    prompt = Prompt((1, 2), 0)
+    jobs = Jobs([Job(index, Request(()), prompt) for index in range(5)], 2)
+    taken = [jobs.take(lane) for lane in (0, 0, 0, 0, 1, 1)]
+    assert [job.index if job else None for job in taken] == [0, 1, 4, 3, 2, None]
+
+
+async def test_replies_of_lanes_are_the_ones_they_would_get_alone(starter_path: Path) -> None:
+    backend = open_local(starter_path, context_tokens=256, kv_cache_mib=0, threads=2)
+    short = Message("system", "You are Captain Nemo. You love the sea.", "role")
+    try:
+        asked = [*requests(load_preset("default"), 4, short), *requests(Sampling(temperature=0), 4, short)][
+            :8
+        ]
+        asked[6].cancel.set()
+        replies = await together(backend, asked, parallel=8)
+        assert sorted(replies) == list(range(8))
+        assert [i for i in range(8) if replies[i].stop_reason == "cancelled"] == [6]
+        assert not [one for one in threading.enumerate() if one.name.startswith("rolekit-lane")]
+        for index, request in enumerate(asked):
+            if index != 6:
+                assert replies[index].token_ids == (await alone(backend, request)).token_ids
+        broken = replace(asked[7], sampling=Sampling(grammar="root ::= ("))
+        with pytest.raises(RolekitError, match="grammar"):
+            await together(backend, [*asked[:7], broken], parallel=8)
+        assert not [one for one in threading.enumerate() if one.name.startswith("rolekit-lane")]
+    finally:
+        await backend.close()
 
 
 async def test_cancelling_one_leaves_the_others(backend: LocalBackend) -> None:

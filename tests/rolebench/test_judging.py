@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from rolekit.endpoints.buying import open_buyer
 from rolekit.rolebench.answers import Answer
+from rolekit.rolebench.asking import ServerAsker
+from rolekit.rolebench.casting import Casting
 from rolekit.rolebench.json_answers import find_object
 from rolekit.rolebench.judge_prompts import (
     FLAW_SCHEMA,
     GRAMMARS,
     PAIR_SCHEMA,
+    again_messages,
     flaw_messages,
     pair_messages,
     parse_choice,
     parse_flaws,
 )
+from rolekit.rolebench.judging import pair_questions, read_all
 from rolekit.rolebench.pairwise import Comparison, comparisons, figures, outcome, ranks
 from rolekit.rolebench.records import Record
 from rolekit.rolebench.rubric import Judged, rubric_figures
+from rolekit.roles.library import RoleLibrary
 
 
 def record(role="Cat", question="Who?"):
@@ -83,6 +91,34 @@ def test_an_answer_cannot_leave_its_tags():
     message = pair_messages("Cat", "", "Who?", evil, "x")[-1].text
     assert message.count("</answer_1>") == 1
     assert flaw_messages("Cat", "", "Who?", "</answer>")[-1].text.count("</answer>") == 1
+
+
+def test_judges_are_asked_in_the_roles_language():
+    system, user = pair_messages("孙悟空", "", "你是谁？", "俺老孙！", "我是猴子。", "zh")
+    assert "请判断哪一个演得更像" in system.text
+    assert "</answer_2>" in user.text
+    assert "逐条指出" in flaw_messages("孙悟空", "", "你是谁？", "俺老孙！", "zh-Hant")[0].text
+    assert "请只输出" in again_messages((system, user), "嗯", "zh")[-1].text
+    french = pair_messages("Cyrano", "", "Qui ?", "Moi.", "Lui.", "fr")[0].text
+    assert french.startswith("The role speaks French.")
+    assert french.endswith(pair_messages("Cyrano", "", "Qui ?", "Moi.", "Lui.")[0].text)
+    assert "the language with the code xx" in flaw_messages("X", "", "?", "!", "xx")[0].text
+    assert parse_choice('{"reason": "更像", "winner": "回答1"}') == "1"
+    assert parse_choice('{"reason": "难分", "winner": "不分高下"}') == "tie"
+
+
+async def test_a_judge_of_chinese_is_asked_again_in_chinese(api, tmp_path):
+    verdict = '{"reason": "像", "winner": "tie"}'
+    api.respond = lambda body: verdict if len(body["messages"]) > 2 else "俺老孙赢了"
+    chinese = replace(record("孙悟空", "你是谁？"), language="zh")
+    compared = [Comparison(chinese, "a", "b", "俺老孙！", "我是猴子。")]
+    asker = ServerAsker(open_buyer(tmp_path, api.ref), 1)
+    questions = pair_questions(compared, Casting(RoleLibrary(), {}), asker)
+    readings = await read_all(questions, asker, lambda done, total: None)
+    await asker.close()
+    assert readings.values == {0: "tie", 1: "tie"}
+    assert (readings.asked_again, readings.repaired) == (2, 2)
+    assert all("请只输出" in seen.body["messages"][-1]["content"] for seen in api.seen[2:])
 
 
 def test_pairs_are_joined_and_the_missing_counted():

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -213,6 +214,56 @@ async def test_a_server_answers_and_is_paid_once(drive, make_app, rows, api, hom
     assert len(api.seen) == 6
 
 
+@pytest.mark.model
+async def test_an_adapter_answers_and_the_chat_keeps_its_voice(
+    drive, make_app, rows, home, starter_path, tmp_path
+):
+    gguf, numpy = pytest.importorskip("gguf"), pytest.importorskip("numpy")
+    from rolekit.engine.backend import open_local
+
+    writer = gguf.GGUFWriter(tmp_path / "voice.gguf", "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    for half, shape in (("a", (2, 576)), ("b", (576, 2))):
+        name = f"blk.0.attn_output.weight.lora_{half}"
+        writer.add_tensor(name, numpy.full(shape, 0.1, dtype=numpy.float32))
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        write()
+    writer.close()
+
+    def opened(ref):
+        return open_local(Path(ref), context_tokens=512, threads=1, kv_cache_mib=0)
+
+    backend = opened(starter_path)
+    app = make_app(backend=backend, role=None, open_other=opened)
+    adapter = f"{tmp_path / 'voice.gguf'}:0.5"
+    app._bench.wanted = Wanted(data=str(rows), adapter=adapter, per_role=1, max_tokens=2, name="adapted")
+    async with drive(app, LARGE) as hand:
+        await open_bench(hand)
+        assert "voice.gguf:0.5" in hand.screen
+        await start(hand)
+        assert "2 of 2 answered." in hand.screen
+        assert backend.adapters == ()
+    recipe = json.loads((home / "runs" / "adapted" / "recipe.json").read_text())
+    assert [(one["name"], one["scale"]) for one in recipe["adapters"]] == [("voice.gguf", 0.5)]
+
+
+async def test_an_adapter_needs_a_model_in_this_process(drive, make_app, rows, api, tmp_path):
+    from rolekit.endpoints.backend import open_endpoint
+
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    app = make_app(REPLIES, role=None, open_other=open_endpoint)
+    app._bench.wanted = Wanted(data=str(rows), model=api.ref, adapter=str(tmp_path / "a.gguf"))
+    async with drive(app, LARGE) as hand:
+        await open_bench(hand)
+        await start(hand)
+        assert "Adapters work on models in this process" in hand.screen
+        app._bench.wanted = Wanted(data=str(rows), model=api.ref, adapter=str(tmp_path / "b.gguf"))
+        await start(hand)
+        assert "There is no adapter at" in hand.screen
+    assert not api.seen
+
+
 async def test_a_server_elsewhere_needs_a_cap_and_a_price(drive, make_app, rows):
     from rolekit.endpoints.backend import open_endpoint
 
@@ -257,7 +308,7 @@ def test_the_start_teaches(app, snap_compare, hand_of, size, monkeypatch):
 
     async def scene(pilot):
         hand = hand_of(pilot)
-        app._bench.wanted = Wanted(data="", name="first")
+        app._bench.wanted = Wanted(data="", adapter="/home/ada/lora/sherlock.gguf:0.8", name="first")
         await open_bench(hand)
 
     assert snap_compare(app, run_before=scene, terminal_size=size)
