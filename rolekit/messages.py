@@ -160,6 +160,11 @@ class SwapsAdapters(Protocol):
         """The adapters in force, (path, scale) each."""
         ...
 
+    @property
+    def usual_adapters(self) -> tuple[tuple[Path, float], ...]:
+        """Those that it was opened with."""
+        ...
+
     def set_adapters(self, adapters: Sequence[tuple[Path, float]]) -> None:
         """Answer with these from the next request on. Raises RolekitError when one cannot be used."""
         ...

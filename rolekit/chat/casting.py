@@ -75,6 +75,7 @@ def with_adapters(players: Sequence[Player], given: Sequence[tuple[str, Path, fl
     own: dict[str, Adapters] = {}
     common: Adapters = ()
     for name, path, scale in given:
+        path = path.resolve()  # a room may be gone on with from another folder
         if not name:
             common += ((path, scale),)
             continue

@@ -192,11 +192,10 @@ def _after(reply: Reply, verdict: Verdict) -> Reply:
 
 async def _put_on(backend: Backend, seat: Seat) -> None:
     """Let the backend use the role's adapters. Raises RolekitError where it cannot."""
-    if seat.adapters is None:
-        return
     if isinstance(backend, SwapsAdapters):
-        if backend.adapters != seat.adapters:
-            await asyncio.to_thread(backend.set_adapters, seat.adapters)
+        wanted = backend.usual_adapters if seat.adapters is None else seat.adapters
+        if backend.adapters != wanted:
+            await asyncio.to_thread(backend.set_adapters, wanted)
     elif seat.adapters:
         raise RolekitError(
             f"{backend.label} cannot change adapters.", "Leave --adapter out, or use a model in this process."

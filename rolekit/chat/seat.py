@@ -37,7 +37,7 @@ class Seat:
     others: tuple[str, ...]
     """Names of the other roles, under which this one never speaks."""
     adapters: Adapters | None
-    """What the backend uses while this role speaks; None leaves the backend as it is."""
+    """What the backend uses while this role speaks; None: what it was opened with."""
     kv_name: str
     """Names the KV that is this role's own."""
     fact_notices: tuple[str, ...] = ()

@@ -32,7 +32,8 @@ class LocalBackend:
     """Answers with a GGUF model in this process. Make it with open_local().
 
     label, vocabulary and context_tokens are those of the Backend protocol; notice is a sentence for the user about
-    something that is not as asked for (empty: nothing); model_path is the GGUF file.
+    something that is not as asked for (empty: nothing); model_path is the GGUF file; usual_adapters are those that it
+    was opened with.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LocalBackend:
         self._samplers = Samplers(model)
         self._adapters = Adapters(model)
         self._active: list[tuple[Adapter, float]] = []
+        self.usual_adapters: tuple[tuple[Path, float], ...] = ()
         constants = {"model": model.fingerprint, **context.kinds}
         self._keeper = KvKeeper(context, snapshots, constants)
         self._generator = Generator(context, self._samplers, prompts, self._keeper)
@@ -230,5 +232,6 @@ def open_local(
         backend = LocalBackend(model, context, prompts, snapshots, notice)
         if adapters:
             backend.set_adapters(adapters)
+            backend.usual_adapters = backend.adapters
         opened.pop_all()  # from here on the backend closes them
     return backend

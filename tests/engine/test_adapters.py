@@ -272,6 +272,10 @@ async def test_in_a_room_each_role_speaks_with_its_own_adapter_and_kv(make: Make
                 if isinstance(event, Finished):
                     spoke.append((session.slug, backend.adapters))
                     read.append(event.reply.stats.evaluated_tokens)
+        alone = Session.start(store, backend, roles["Bo"], "bo", options=options)
+        backend.set_adapters(mine)
+        assert [event async for event in alone.say("Well?") if isinstance(event, Finished)]
+        assert backend.adapters == backend.usual_adapters == ()
     assert spoke == [("ada", mine), ("bo", ()), ("ada", mine), ("bo", ())]
     assert max(read[2:]) < min(read[:2]) / 2
     await backend.close()
