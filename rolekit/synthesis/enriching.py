@@ -44,6 +44,7 @@ _WHOLE = 0.9
 """The share of a quote that has to stand in the segment in one piece."""
 
 _YOU = {"en": re.compile(r"\b(?:you|your)\b", re.IGNORECASE), "zh": re.compile("你|您")}
+_ME = re.compile(r"\bI\b|\b(?:me|my)\b|我", re.IGNORECASE)
 _SENTENCES = re.compile(r"[^.!?。！？]+")
 
 Report = Callable[[str, int, int], None]
@@ -197,7 +198,8 @@ def _beside_the_point(text: str, quote: str, segment: Segment, reading: Reading)
             and turn.speaker != reading.name
             and quoted in f" {' '.join(words_of(turn.text))} "
         ):
-            return "" if you is not None and you.search(quote) else "somebody else's words"
+            about_role = you is not None and you.search(quote) and not _ME.search(quote)
+            return "" if about_role else "somebody else's words"
     return ""
 
 
