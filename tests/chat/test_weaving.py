@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rolekit.chat.insets import Inset, Woven, with_woven, woven_of
+from rolekit.chat.looking import lore_lines, memory_lines
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.session import Session
 from rolekit.chat.state import Persona
@@ -202,3 +203,12 @@ def test_stored_decisions_survive_and_damage_does_not_spread() -> None:
     ):
         Fake.extra = damage
         assert woven_of(Fake) in (None, Woven())
+
+
+def test_lore_and_memory_are_told_in_words(chat, holmes):
+    rows = lore_lines(holmes)
+    assert rows[0] == "── London · 4 entries ──"
+    assert rows[1].startswith("on  Rooms · rooms · The rooms are in")
+    assert "always" in rows[3]
+    assert "no lorebook" in lore_lines(Role(name="X", description="You are X."))[0]
+    assert memory_lines(chat())[-1] == "nothing has been said yet"
