@@ -167,10 +167,10 @@ async def _first_tokens(folder: Path, store: Store, history: int, rounds: int) -
     model = open_local(starter(), context_tokens=8192, kv_cache_mib=512)
     options = ChatOptions(user="Ann", seed=7, max_tokens=12, guard=False)
     talk = conversation("en", 1)
-    scripted = ScriptedBackend([turn.reply for turn in talk], context_tokens=0)
+    scripted = ScriptedBackend([LINE], context_tokens=0)
     session = Session.start(store, scripted, lore_role(folder), f"ellen{history}", options=options)
     spoken = 0
-    while sum(model.count_tokens([Message("user", node.text) for node in session.path])) < history:
+    while sum(model.count_tokens([Message("user", node.text) for node in session.path])) < history - 64:
         async for _ in session.say(talk[spoken].user):
             pass
         spoken += 1
