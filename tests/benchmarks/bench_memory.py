@@ -49,6 +49,8 @@ ROLES = {
         greeting="进来坐，{{user}}，把门带上。",
     ),
 }
+FACTS = {"scripted": 18, "starter": 9}
+"""Questions a conversation; each makes the starter read what is new since the one before."""
 CONDITIONS = {"on": (True, False), "off": (False, False), "full": (False, True)}
 """Memory, and whether the context holds everything."""
 
@@ -74,11 +76,11 @@ class Relay:
     async def stream(self, request: Request) -> AsyncGenerator[Event, None]:
         """One reply. Summaries of the script say nothing, so that only recall can know."""
         self.requests.append(request)
-        sums_up = not request.conversation
-        if self.model is not None and (sums_up or not self.line):
+        sums_up, reads_ahead = not request.conversation, request.max_tokens == 1
+        if self.model is not None and not reads_ahead and (sums_up or not self.line):
             source = self.model.stream(request)
         else:
-            line = "We talked of this and that." if sums_up else self.line
+            line = "We talked of this and that." if sums_up else self.line or "Yes."
             source = ScriptedBackend([line]).stream(request)
         async for event in source:
             yield event
@@ -125,9 +127,11 @@ async def ask(
 def hold(language: str, number: int, condition: str, model: Backend | None) -> list[Asked]:
     """One conversation under one condition."""
     memory, everything = CONDITIONS[condition]
-    context = FULL["starter" if model else "scripted"] if everything else CONTEXT
+    mode = "starter" if model else "scripted"
+    context = FULL[mode] if everything else CONTEXT
+    talk = conversation(language, number, facts=FACTS[mode])
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "chats.db") as store:
-        return run(ask(conversation(language, number), language, Relay(model, context), store, memory=memory))
+        return run(ask(talk, language, Relay(model, context), store, memory=memory))
 
 
 def scripted(languages: Sequence[str], conversations: int) -> None:
