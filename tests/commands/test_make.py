@@ -37,7 +37,7 @@ def called(*arguments: object) -> tuple[int, dict[str, Any], str]:
 
 
 def order(folder: Path, *more: object) -> list[object]:
-    return ["--role", ROLE, "--text", STORY, "--out", folder, "--small", "--threads", 1, "--json",
+    return ["--role", ROLE, "--text", STORY, "--out", folder, "--small", "--json",
             "--set", "lora.r=4", "--set", "lora.layers_to_transform=[28, 29]", "--set", "run.sample_question=''",
             "--set", "data.eval_fraction=0", *more]  # fmt: skip
 
