@@ -44,7 +44,11 @@ def make(
     ] = "starter",
     model: Annotated[
         str,
-        typer.Option("--model", metavar="REF", help="Who writes the rows; the base itself without it."),
+        typer.Option(
+            "--model",
+            metavar="REF",
+            help="Who writes the rows and completes the profile; else the base itself, and rules.",
+        ),
     ] = "",
     alias: Annotated[
         list[str] | None,

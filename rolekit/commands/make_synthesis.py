@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import tempfile
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rolekit.commands.make_generator import FOLDER, cancelled_by_ctrl_c, generator_ref, open_journalled
 from rolekit.commands.make_plan import Making, Wishes, digest_of, digest_of_file
 from rolekit.commands.progress import Report, advise, progress
 from rolekit.errors import RolekitError
@@ -24,11 +21,13 @@ from rolekit.text import one_line
 if TYPE_CHECKING:
     from rolekit.roles.role import Role
     from rolekit.synthesis.desk import Show
+    from rolekit.synthesis.estimating import Estimate
+    from rolekit.synthesis.findings import Profile
     from rolekit.synthesis.funnel import Funnel, Outcome
     from rolekit.synthesis.generator import Generator
+    from rolekit.synthesis.profile import Reading
     from rolekit.synthesis.recipe import Recipe, Task
 
-FOLDER = "synthesis"
 KEEPS = ("journal.db", "journal.db-wal", "journal.db-shm", "decisions.jsonl")
 _SHARES = (0.1, 0.2, 0.3, 0.5)
 """Of the questions that are held out: the first that leaves enough of them to be asked."""
@@ -78,28 +77,21 @@ def tasks_of(wishes: Wishes) -> list[Task]:
     return tasks
 
 
-def generator_ref(wishes: Wishes) -> str:
-    """REF of whoever writes: as it was typed, else the base where that can be chatted with, else the user's default."""
-    from rolekit.config import load_config
-    from rolekit.convert.bases import resolve_base
-
-    if wishes.model:
-        return wishes.model
-    return load_config().model if resolve_base(wishes.base).is_dir() else wishes.base
-
-
 def carry_out(making: Making) -> dict[str, Any]:
     """Write the rows and export them. Raises RolekitError at a cap or where too little came of it."""
     wishes, folder = making.wishes, ensure_dir(making.folder / FOLDER)
     shutil.copyfile(making.folder / "profile" / "segments.jsonl", folder / "segments.jsonl")
-    generator = _open(wishes, folder)
+    generator = open_journalled(making)
     recipes = [_recipe(folder, making.role(), task, wishes) for task in tasks_of(wishes)]
     with progress() as show:
         told = (lambda funnel: None) if wishes.quiet else partial(_tell, show)
         outcomes = asyncio.run(_written(recipes, generator, told))
     for outcome in outcomes:
         _check(outcome)
-    spent = {"usd": generator.budget.spent_usd, "requests": generator.budget.requests}
+    earlier = {"usd": 0.0, "requests": 0} | making.results["profile"]
+    spent = {
+        "usd": generator.budget.spent_usd - earlier["usd"], "requests": generator.budget.requests - earlier["requests"],
+    }  # fmt: skip
     for notice in generator.notices:
         advise(notice)
     return {**exported(making), **spent, "generator": generator_ref(wishes)}
@@ -162,21 +154,42 @@ def estimate(making: Making) -> dict[str, Any]:
     from rolekit.synthesis.estimating import estimate as of
     from rolekit.synthesis.segments import write_segments
 
-    role, segments = sketched(making)
+    role, profile, reading = sketched(making)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        write_segments(folder / "segments.jsonl", segments)
+        write_segments(folder / "segments.jsonl", reading.segments)
         for name in KEEPS[:2]:
             if (kept := making.folder / FOLDER / name).is_file():
                 shutil.copyfile(kept, folder / name)
-        generator = _open(making.wishes, folder)
+        generator = open_journalled(making, folder)
         try:
             recipes = [_recipe(folder, role, task, making.wishes) for task in tasks_of(making.wishes)]
             found = [of(recipe, generator) for recipe in recipes]
+            if making.wishes.model:
+                found.append(_of_profile(profile, reading, generator))
         finally:
             asyncio.run(generator.close())
     total = {field.name: sum(getattr(one, field.name) for one in found) for field in fields(found[0])}
     return {**total, "priced": generator.priced}
+
+
+def _of_profile(profile: Profile, reading: Reading, generator: Generator) -> Estimate:
+    """What the profile's facts and description take."""
+    from rolekit.endpoints.calls import Usage
+    from rolekit.endpoints.tokens import estimated_message_tokens
+    from rolekit.synthesis.enriching import description_call, facts_calls
+    from rolekit.synthesis.estimating import Estimate
+
+    calls = [*(call for _, call in facts_calls(reading, generator)), description_call(profile, generator)]
+    fresh = [call for call in calls if generator.journal.answer(call.key) is None]
+    price, sizes = (
+        generator.budget.price,
+        [(sum(estimated_message_tokens(call.messages)), call.max_tokens) for call in fresh],
+    )
+    low = sum(price.cost(Usage(read, most // 2)) for read, most in sizes)
+    high = sum(price.cost(Usage(read, most)) for read, most in sizes)
+    read, most = sum(read for read, _ in sizes), sum(most for _, most in sizes)
+    return Estimate(len(fresh), len(calls) - len(fresh), read, most // 2, most, low, high)
 
 
 def _recipe(folder: Path, role: Role, task: Task, wishes: Wishes) -> Recipe:
@@ -185,22 +198,13 @@ def _recipe(folder: Path, role: Role, task: Task, wishes: Wishes) -> Recipe:
     return Recipe(folder, role, task, wishes.seed)
 
 
-def _open(wishes: Wishes, folder: Path) -> Generator:
-    from rolekit.synthesis.generator import open_generator
-
-    return open_generator(
-        folder, generator_ref(wishes), concurrency=wishes.concurrency, threads=wishes.threads,
-        max_usd=wishes.max_usd, max_requests=wishes.max_requests,
-    )  # fmt: skip
-
-
 async def _written(recipes: list[Recipe], generator: Generator, told: Show) -> list[Outcome]:
     """Every task that is not finished, until one is not: paused by Ctrl+C, or short of answers."""
     from rolekit.synthesis.running import is_finished, run
 
     outcomes: list[Outcome] = []
     try:
-        with _cancelled_by_ctrl_c() as cancel:
+        with cancelled_by_ctrl_c() as cancel:
             for recipe in recipes:
                 if not is_finished(recipe):
                     outcomes.append(await run(recipe, generator, told, cancel))
@@ -229,17 +233,3 @@ def _check(outcome: Outcome) -> None:
 def _tell(show: Report, funnel: Funnel) -> None:
     cost = f", ${funnel.usd:.3f}" if funnel.usd else ""
     show(f"{funnel.step}: {funnel.accepted} of {funnel.candidates}{cost}", funnel.done, funnel.total)
-
-
-@contextmanager
-def _cancelled_by_ctrl_c() -> Iterator[threading.Event]:
-    """An event that Ctrl+C sets within the block: what is under way is then waited for, and nothing is paid in vain."""
-    cancel = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield cancel
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: cancel.set())
-    try:
-        yield cancel
-    finally:
-        signal.signal(signal.SIGINT, before)
