@@ -52,7 +52,9 @@ class Rounds:
 
         A role that the last one calls on by name answers too, each at most once.
         """
-        waiting = answering(turns, self._cast, _spoken(path), path[-1].text, _draw(request, path))
+        begun = any(node.speaker == "user" for node in path[:-1])  # greetings alone are no talk yet
+        spoken = _spoken(path) if begun else []
+        waiting = answering(turns, self._cast, spoken, path[-1].text, _draw(request, path))
         silent = [slug for slug in self._cast.roles if slug not in waiting]
         first = True
         while waiting:

@@ -142,6 +142,9 @@ async def test_named_roles_answer_in_the_order_of_their_names_and_call_on_each_o
     assert [event.slug for event in events if isinstance(event, Speaking)] == ["holmes", "watson"]
     session.undo()
     assert [text for _, text in lines(session)] == ["Come in, Ann.", "A pleasure."]
+    await events_of(session.say("Good evening."))
+    assert lines(session)[-1][0] == "Sherlock Holmes"
+    session.undo()
     await events_of(session.say("Doctor and Sherlock, both of you?"))
     assert [name for name, _ in lines(session)[-2:]] == ["John Watson", "Sherlock Holmes"]
 
