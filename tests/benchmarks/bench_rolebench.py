@@ -6,8 +6,9 @@ python tests/benchmarks/bench_rolebench.py --keep FOLDER --report
 
 Each part takes every Nth role, asks the same questions of every side in turn, each side in a process of its own (two
 engines in one process make OpenMP count too many threads), and keeps what came in FOLDER; --report adds the parts up.
-Loading the model is not counted. Sides: ours (batches of 16), alone (the engine, one question after another), peer
-(llama-cpp-python with as many threads as we use), peer-default (its own choice: half of the cores for decoding).
+Loading the model is not counted. Sides: ours (batches of 16), one-lane (the same in one context, which all threads
+share), alone (the engine, one question after another), peer (llama-cpp-python with as many threads as we use),
+peer-default (its own choice: half of the cores for decoding).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 from measuring import answer, fresh_home, run, starter
 
+from rolekit.engine import batch
 from rolekit.engine.backend import open_local
 from rolekit.engine.threads import physical_cores
 from rolekit.messages import Request, Sampling
@@ -30,7 +32,7 @@ from rolekit.rolebench.recipe import Recipe
 from rolekit.rolebench.running import request_for
 
 PER_ROLE, MAX_TOKENS, PARALLEL, CONTEXT = 4, 64, 16, 2048
-SIDES = ("ours", "alone", "peer", "peer-default")
+SIDES = ("ours", "one-lane", "alone", "peer", "peer-default")
 Row = dict[str, Any]
 
 
@@ -91,7 +93,9 @@ def peer(asked: list[Request], path: Path, threads: int | None) -> tuple[float, 
 
 def measure(side: str, asked: list[Request], model: Path) -> tuple[float, list[Row]]:
     """What one side makes of the questions."""
-    if side == "ours":
+    if side == "one-lane":
+        batch.lanes_for = lambda weight_bytes, threads, sequences: [(sequences, threads)]
+    if side in ("ours", "one-lane"):
         return run(ours(asked, model))
     if side == "alone":
         return run(alone(asked, model))
@@ -124,7 +128,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--part", type=int, default=1)
     parser.add_argument("--parts", type=int, default=4)
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES[:3]))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=["ours", "alone", "peer"])
     parser.add_argument("--model", type=Path, default=starter(), help="the starter without it")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--here", action="store_true", help="measure in this process")
