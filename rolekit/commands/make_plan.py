@@ -45,8 +45,8 @@ class Sizes:
 
 
 SMALL = Sizes(
-    rows=2, per_call=1, instructions=8, dialogues=0, prompting="zero-shot", epochs=1.0, steps=2, questions=2,
-    row_tokens=40, answer_tokens=16,
+    rows=1, per_call=1, instructions=12, dialogues=0, prompting="zero-shot", epochs=1.0, steps=2, questions=2,
+    row_tokens=28, answer_tokens=16,
 )  # fmt: skip
 """The whole path in minutes: it proves that everything works, and makes nothing good."""
 

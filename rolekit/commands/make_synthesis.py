@@ -133,10 +133,10 @@ def _share(making: Making, rows: Any) -> float:
 
     asked = {row.question for row in rows if row.verdict == "accepted" and row.step in _ASKED}
     wanted = min(making.wishes.sizes.questions or _LEAST_TEST, _LEAST_TEST)
-    for least in (wanted, _LEAST_SMALL):
+    for least in (wanted, _LEAST_SMALL, 1):
         for share in _SHARES:
             held_out = sum(split_of(question, share) == "test" for question in asked)
-            if held_out >= least and len(asked) - held_out >= _LEAST_SMALL:
+            if held_out >= least and len(asked) - held_out >= min(least, _LEAST_SMALL):
                 return share
     raise RolekitError(
         f"Of all rows only {len(asked)} were accepted, too few to train on some and ask others.",
