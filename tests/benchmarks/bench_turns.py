@@ -189,10 +189,13 @@ async def _first_tokens(folder: Path, store: Store, history: int, rounds: int) -
 def first(rounds: int) -> None:
     """Print the first token's time behind short and long histories."""
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "chats.db") as store:
-        found = {n: run(_first_tokens(Path(folder), store, n, rounds)) for n in (500, 6000)}
-        for length, times in found.items():
+        found = {}
+        for length in (6000, 500):
+            times = found[length] = run(_first_tokens(Path(folder), store, length, rounds))
             shown = " ".join(f"{value:.3f}" for value in times)
-            print(f"first token behind {length} tokens: median {statistics.median(times):.3f} s ({shown})")
+            print(
+                f"first token behind {length}: median {statistics.median(times):.3f} s ({shown})", flush=True
+            )
         ratio = statistics.median(found[6000]) / statistics.median(found[500])
         print(f"ratio {ratio:.2f}   target <= 1.3")
 
