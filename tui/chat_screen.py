@@ -134,7 +134,10 @@ class ChatScreen(Screen[None]):
     @staticmethod
     def _voices(session: Session) -> Callable[[Node], Voice]:
         seats = {seat.slug: number for number, seat in enumerate(session.seats)} if session.room else {}
-        return lambda node: Voice(session.name_of(node), seats.get(node.slug, 0))
+        user = session.state.persona.name or session.conversation.user
+        return lambda node: Voice(
+            user if node.speaker == "user" else session.name_of(node), seats.get(node.slug, 0)
+        )
 
     def show_model(self) -> None:
         """Say how it stands with the model."""

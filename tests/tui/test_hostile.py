@@ -249,7 +249,10 @@ MAKERS = {
     "Button",
     "Markdown",
 }
-CONTENT = {"Content", "content", "line", "styled", "assemble", "join", "_row", "_rows", "Text", "_summary"}
+CONTENT = {
+    *("Content", "content", "line", "styled", "assemble", "join", "Text"),
+    *("_row", "_rows", "_run_line", "row_line", "_summary"),
+}
 
 
 def faults(source: str) -> list[int]:
