@@ -27,7 +27,7 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
         "BF16": Limits(5e-3, 5e-2, 0.98, 0.1),
         "Q8": Limits(1e-2, 0.1, 0.97, 0.15),
         "Q6": Limits(3e-2, 0.3, 0.95, 0.2),
-        "Q5": Limits(0.08, 0.8, 0.92, 0.3),
+        "Q5": Limits(0.2, 2.0, 0.92, 0.3),
         "Q4": Limits(0.4, 4.0, 0.8, 0.4),
         "Q3": Limits(0.8, 5.0, 0.7, 0.5),
         "Q2": Limits(2.5, 12.0, 0.4, 0.7),
