@@ -36,7 +36,7 @@ def inputs(making: Making) -> dict[str, Any]:
 def carry_out(making: Making) -> dict[str, Any]:
     """Convert; which model to chat with (`base`, `adapter` or `model`), and what the proof says.
 
-    Raises RolekitError where a file does not behave like what was trained.
+    Raises RolekitError where a file does not behave like what was trained, or where that could not be measured.
     """
     from rolekit.convert.adapter_conversion import convert_adapter, merge_reasons
     from rolekit.convert.bases import resolve_base
@@ -113,7 +113,7 @@ def _converted(job: Job) -> Path:
 
 
 def _proved(making: Making, base: Path, trained: Path, made: dict[str, Any], origin: Any) -> dict[str, Any]:
-    """The proof of each file that was made. Raises RolekitError where one fails."""
+    """The proof of each file that was made. Raises RolekitError where one fails or cannot be made."""
     from rolekit.convert.job import Job
     from rolekit.convert.verify import Candidate
 
@@ -128,13 +128,23 @@ def _proved(making: Making, base: Path, trained: Path, made: dict[str, Any], ori
         job = Job(base=base, out=making.path(made[name]), adapter=trained)
         proof = _proof(making, candidate, job, trained, origin)
         proofs[name] = proof.as_json()
-        if not proof.passed:
-            failed = ", ".join(check.name for check in proof.failed)
-            raise RolekitError(
-                f"{job.out.name} does not behave like what was trained ({failed}).",
-                "Choose a larger --merged type, or take it as it is with --no-verify.",
-            )
+        if not proof.verified:
+            raise _refused(job.out.name, proof)
     return proofs
+
+
+def _refused(name: str, proof: Proof) -> RolekitError:
+    """Why a file is not handed over: it fails, or nobody can tell."""
+    if proof.failed:
+        failed = ", ".join(check.name for check in proof.failed)
+        return RolekitError(
+            f"{name} does not behave like what was trained ({failed}).",
+            "Choose a larger --merged type, or take it as it is with --no-verify.",
+        )
+    return RolekitError(
+        f"{name} is whole but not proved: {proof.unverified[0]}",
+        "Run the same command again where it can be proved, or take it unproved with --no-verify.",
+    )
 
 
 def _proof(making: Making, candidate: Candidate, job: Job, trained: Path, origin: Any) -> Proof:
