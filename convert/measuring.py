@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rolekit.convert.adapter_share import AdapterShare, Share, wilson_high
 from rolekit.convert.divergence import Divergence
 from rolekit.convert.limits import Limits
 from rolekit.convert.logits import Evaluator
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _SURE_NATS = 0.5
 """A reference whose first choice leads by this much does not waver by rounding alone."""
-_NO_EFFECT = 1e-10
-"""An adapter that moves the logits by less (squared, of their squared size) does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,7 @@ class Measured:
     sure_agreed: int = 0
     ends_due: int = 0
     ends_met: int = 0
-    _along: float = 0.0
-    _effect: float = 0.0
-    _size: float = 0.0
+    adapter: AdapterShare = field(default_factory=AdapterShare)
 
     def add(self, seen: Prediction, candidate: Evaluator, text: Text) -> None:
         """Take in one conversation."""
@@ -57,7 +54,7 @@ class Measured:
         self.divergence.add(seen.prompt, head)
         self.divergence.add(seen.reply, reply)
         if seen.bare_reply is not None:
-            self._project(seen.reply, seen.bare_reply, reply)
+            self.adapter.add(seen.reply, seen.bare_reply, reply)
         # What was predicted for the reply's tokens stands one row earlier.
         self._look_for_ends(np.concatenate([seen.prompt[-1:], seen.reply[:-1]]), [*head[-1:], *reply[:-1]])
         candidate.cut(len(text.prompt))
@@ -82,28 +79,6 @@ class Measured:
                 self.ends_due += 1
                 self.ends_met += int(other.argmax()) in self.ends
 
-    def _project(
-        self, whole: NDArray[np.float32], bare: NDArray[np.float32], ours: NDArray[np.float32]
-    ) -> None:
-        width = min(whole.shape[1], ours.shape[1])
-        for one, without, other in zip(whole[:, :width], bare[:, :width], ours[:, :width], strict=True):
-            base = _centred(without)
-            effect = _centred(one) - base
-            self._along += float(np.dot(_centred(other) - base, effect))
-            self._effect += float(np.dot(effect, effect))
-            self._size += float(np.dot(base, base))
-
-    @property
-    def adapter_share(self) -> float | None:
-        """How much of the adapter's effect on the logits has arrived: 1 all, 0 none; None where it has no effect.
-
-        The candidate's change (against the bare base) projected on the adapter's: quantization noise, which points
-        anywhere, cancels out.
-        """
-        if not self._size or self._effect / self._size < _NO_EFFECT:
-            return None
-        return self._along / self._effect
-
 
 def measure(
     reference: Reference,
@@ -124,36 +99,55 @@ def measure(
 
 
 def checks_of(measured: Measured, limits: Limits) -> list[Check]:
-    """The figures as checks against limits."""
-    found, sure = measured.divergence, measured.sure_agreed / measured.sure if measured.sure else 1.0
+    """The figures as checks against limits.
+
+    A rate or share fails where its whole interval lies outside the limit; what is too uncertain to be told is marked so.
+    """
+    found = measured.divergence
     checks = [
         _at_most("mean KL", found.mean_kl, limits.mean_kl),
         _at_most("p99 KL", found.p99_kl, limits.p99_kl),
-        Check(
-            "greedy",
-            f"{measured.agreed} of {measured.steps} tokens; {sure:.1%} of the {measured.sure} sure ones",
-            f"at least {limits.agreement:.1%} of the sure ones",
-            sure >= limits.agreement,
-            figure=sure,
-        ),
+        _greedy(measured, limits.agreement),
     ]
-    share = measured.adapter_share
+    share = measured.adapter.estimate()
     if share is not None:
-        passed = abs(share - 1) <= limits.adapter
-        allowed = f"{1 - limits.adapter:.0%} to {1 + limits.adapter:.0%}"
-        checks.append(Check("adapter", f"{share:.1%} of its effect arrives", allowed, passed, figure=share))
+        checks.append(_adapter(share, limits.adapter))
     due, met = measured.ends_due, measured.ends_met
-    missed_allowed = int((1 - limits.agreement) * due)
     checks.append(
         Check(
             "ends",
             f"{met} of {due} replies end where they should",
             "",
-            due - met <= missed_allowed,
+            wilson_high(met, due) >= limits.agreement,
             figure=float(due - met),
+            told=due - met <= int((1 - limits.agreement) * due),
         )
     )
     return checks
+
+
+def _greedy(measured: Measured, limit: float) -> Check:
+    sure = measured.sure_agreed / measured.sure if measured.sure else 1.0
+    return Check(
+        "greedy",
+        f"{measured.agreed} of {measured.steps} tokens; {sure:.1%} of the {measured.sure} sure ones",
+        f"at least {limit:.1%} of the sure ones",
+        wilson_high(measured.sure_agreed, measured.sure) >= limit,
+        figure=sure,
+        told=sure >= limit,
+    )
+
+
+def _adapter(share: Share, tolerance: float) -> Check:
+    passed = not share.outside(tolerance)
+    return Check(
+        "adapter",
+        f"{share.value:.1%} of its effect arrives ({share.low:.0%} to {share.high:.0%})",
+        f"{1 - tolerance:.0%} to {1 + tolerance:.0%}",
+        passed,
+        figure=share.value,
+        told=not passed or share.inside(tolerance),
+    )
 
 
 def _at_most(name: str, value: float, limit: float) -> Check:
@@ -164,9 +158,3 @@ def _lead(row: NDArray[np.float32]) -> float:
     """By how many nats the first choice leads the second."""
     second, first = np.partition(row, -2)[-2:]
     return float(first - second)
-
-
-def _centred(row: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = row.astype(np.float64)
-    centred: NDArray[np.float64] = wide - wide.mean()
-    return centred

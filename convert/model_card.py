@@ -92,6 +92,6 @@ def _proved(proof: Proof) -> Iterator[str]:
     yield "| check | found | limit | |\n|---|---|---|---|"
     for check in proof.checks:
         cells = (sanitize(text).replace("|", "\\|") for text in (check.name, check.value, check.limit))
-        yield f"| {' | '.join(cells)} | {'ok' if check.passed else '**failed**'} |"
+        yield f"| {' | '.join(cells)} | {check.verdict} |"
     for sentence in proof.notes:
         yield f"\n{one_line(sentence, 300)}"

@@ -18,6 +18,13 @@ class Check:
     """The first fault, for people."""
     figure: float | None = None
     """The value as a number, for machines."""
+    told: bool = True
+    """Whether the value is sure enough to judge by; where it is not, nothing fails for it."""
+
+    @property
+    def verdict(self) -> str:
+        """One or two words for a table: ok, not told or FAILED."""
+        return "FAILED" if not self.passed else "ok" if self.told else "not told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class Proof:
                     "value": check.value if check.figure is None else check.figure,
                     "limit": check.limit,
                     "passed": check.passed,
+                    "told": check.told or not check.passed,
                     **({"note": check.note} if check.note else {}),
                 }
                 for check in self.checks

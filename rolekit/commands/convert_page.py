@@ -10,6 +10,7 @@ from rolekit.convert.proof import Proof, TensorError
 from rolekit.text import sanitize
 
 _WORST = 5
+_STYLES = {"ok": "green", "not told": "yellow", "FAILED": "bold red"}
 
 
 def print_proof(console: Console, proof: Proof) -> None:
@@ -21,7 +22,7 @@ def print_proof(console: Console, proof: Proof) -> None:
         for heading in ("check", "found", "limit", ""):
             table.add_column(heading, overflow="fold")
         for check in proof.checks:
-            verdict = Text("ok", "green") if check.passed else Text("FAILED", "bold red")
+            verdict = Text(check.verdict, _STYLES[check.verdict])
             table.add_row(*(Text(sanitize(text)) for text in (check.name, check.value, check.limit)), verdict)
             if check.note:
                 table.add_row("", Text(sanitize(check.note)), "", "")
