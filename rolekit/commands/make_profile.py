@@ -47,7 +47,7 @@ def carry_out(making: Making) -> dict[str, Any]:
         advise(f"{one_line(str(making.role_file()), 300)} is there already and is used as it is.")
     unknown = found.speeches.by_rule.get("unknown", 0)
     return {
-        "made": [f"{FOLDER}/segments.jsonl", f"{FOLDER}/role.toml"],
+        "made": [f"{FOLDER}/segments.jsonl", f"{FOLDER}/dialogue.jsonl", f"{FOLDER}/role.toml"],
         "segments": found.segments,
         "speeches": found.speeches.total,
         "speeches_unknown": unknown,

@@ -16,6 +16,8 @@ from rolekit.commands.make_plan import Making, Wishes, digest_of, digest_of_file
 from rolekit.commands.progress import Report, advise, progress
 from rolekit.errors import RolekitError
 from rolekit.paths import ensure_dir
+from rolekit.synthesis.desk import SEGMENTS
+from rolekit.synthesis.shown import DIALOGUE
 from rolekit.text import one_line
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ def inputs(making: Making) -> dict[str, Any]:
     tasks = [[type(task).__name__, asdict(task)] for task in tasks_of(wishes)]
     return {
         "the role": digest_of_file(making.role_file()),
-        "the segments": digest_of_file(making.folder / "profile" / "segments.jsonl"),
+        "the segments": digest_of_file(making.folder / "profile" / SEGMENTS),
+        "the dialogue": digest_of_file(making.folder / "profile" / DIALOGUE),
         "who writes": generator_ref(wishes),
         "what is asked for": [digest_of(tasks), wishes.seed],
     }
@@ -80,7 +83,8 @@ def tasks_of(wishes: Wishes) -> list[Task]:
 def carry_out(making: Making) -> dict[str, Any]:
     """Write the rows and export them. Raises RolekitError at a cap or where too little came of it."""
     wishes, folder = making.wishes, ensure_dir(making.folder / FOLDER)
-    shutil.copyfile(making.folder / "profile" / "segments.jsonl", folder / "segments.jsonl")
+    for name in (SEGMENTS, DIALOGUE):
+        shutil.copyfile(making.folder / "profile" / name, folder / name)
     generator = open_journalled(making)
     recipes = [_recipe(folder, making.role(), task, wishes) for task in tasks_of(wishes)]
     with progress() as show:
@@ -157,7 +161,7 @@ def estimate(making: Making) -> dict[str, Any]:
     role, profile, reading = sketched(making)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        write_segments(folder / "segments.jsonl", reading.segments)
+        write_segments(folder / SEGMENTS, reading.segments)
         for name in KEEPS[:2]:
             if (kept := making.folder / FOLDER / name).is_file():
                 shutil.copyfile(kept, folder / name)

@@ -140,12 +140,17 @@ def train(trial: Trial, folder: Path, train_file: Path, test_file: Path, deadlin
     return outcome.status != "interrupted"
 
 
+def _holds(file: Path) -> bool:
+    """A trial that was killed before its first answer leaves an empty file."""
+    return file.exists() and file.stat().st_size > 0
+
+
 async def answer(
     trial: Trial, folder: Path, train_file: Path, test_file: Path, threads: int, deadline: float
 ) -> None:
     """Answer the held-out questions greedily through the chat engine, with the adapter as a GGUF LoRA."""
     file = folder / "answers.jsonl"
-    known = {(a.role, a.question) for a in read_answers(file).answers} if file.exists() else set()
+    known = {(a.role, a.question) for a in read_answers(file).answers} if _holds(file) else set()
     records = read_records(test_file).records
     dialogues = read_source(Source(path=str(test_file))).dialogues
     shown = train_file if trial.trains else train_file.with_name("retrieval-48.jsonl")
