@@ -95,7 +95,7 @@ def matching(patterns: Mapping[str, T], path: str, otherwise: T) -> T:
         except (regex.error, TimeoutError) as error:
             raise RolekitError(
                 f"The adapter's pattern {one_line(pattern)!r} is no usable expression.",
-                f"Correct rank_pattern and alpha_pattern in {CONFIG_FILE}.",
+                f"Correct rank_pattern and alpha_pattern, in the recipe or in the adapter's {CONFIG_FILE}.",
             ) from error
         if found:
             return value

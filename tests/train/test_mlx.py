@@ -347,7 +347,7 @@ def test_a_window_that_mlx_lm_passes_over_ends_in_a_sentence(tmp_path: Path) -> 
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"target_modules": ("lm_head",)}, "output head"),
     ({"target_modules": ("qq_proj",)}, "down_proj"),
-    ({"rank_pattern": {"(": 3}}, "as a pattern"),
+    ({"rank_pattern": {"(": 3}}, "no usable expression"),
     ({"quantize": "nf4"}, "torch backend"),
 ]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import ModalScreen
 
 from rolekit.chat.options import ChatOptions
 from rolekit.chat.personas import save_persona
@@ -71,6 +72,7 @@ def look(make_app, snap_compare, hand_of, steady) -> Callable[..., bool]:
             hand = hand_of(pilot)
             await hand.settle()
             await scene(hand)
+            await hand.settle()
             await hand.pilot.pause(0.1)
 
         return bool(snap_compare(app, run_before=play, terminal_size=size))
@@ -82,10 +84,10 @@ def look(make_app, snap_compare, hand_of, steady) -> Callable[..., bool]:
 def test_trust_sheet(look, card: str, size) -> None:
     async def scene(hand) -> None:
         await hand.press("ctrl+o")
-        await hand.pilot.pause()
+        await hand.until(lambda: isinstance(hand.app.screen, ModalScreen))
         hand.app.screen.query_one("Input").value = card
         await hand.press("enter")
-        await hand.pilot.pause(0.3)
+        await hand.until(lambda: "Import Irene Adler?" in hand.screen)
 
     assert look(scene, size, role=None)
 
@@ -94,7 +96,7 @@ def test_trust_sheet(look, card: str, size) -> None:
 def test_lorebook(look, card: str, size) -> None:
     async def scene(hand) -> None:
         await hand.send("/lore")
-        await hand.pilot.pause(0.1)
+        await hand.until(lambda: isinstance(hand.app.screen, ModalScreen))
 
     assert look(scene, size, role=card)
 
@@ -103,7 +105,7 @@ def test_lorebook(look, card: str, size) -> None:
 def test_lore_entry(look, card: str, size) -> None:
     async def scene(hand) -> None:
         await hand.send("/lore")
-        await hand.pilot.pause(0.1)
+        await hand.until(lambda: isinstance(hand.app.screen, ModalScreen))
         await hand.press("e")
         await hand.settle()
 
@@ -117,7 +119,7 @@ def test_personas(look, size) -> None:
 
     async def scene(hand) -> None:
         await hand.send("/persona")
-        await hand.pilot.pause(0.1)
+        await hand.until(lambda: isinstance(hand.app.screen, ModalScreen))
 
     assert look(scene, size, role="ada")
 
@@ -132,10 +134,11 @@ def test_memory_panel(look, card: str, steady, size) -> None:
             await hand.say(
                 f"I saw Norton at the opera, for the {['first', 'second', 'third', 'fourth', 'fifth', 'sixth'][number]} time."
             )
+        hand.chat.transcript.styles.scrollbar_size_vertical = 0  # how much is above depends on when it was drawn
         await hand.say("And what of that evening?")
         await hand.say("When did I see Norton at the opera for the first time, and was he at the piano?")
         if size[0] < 100:
             await hand.send("/memory")
-            await hand.pilot.pause(0.1)
+            await hand.until(lambda: isinstance(hand.app.screen, ModalScreen))
 
     assert look(scene, size, role=card, backend=backend)

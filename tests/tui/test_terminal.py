@@ -53,7 +53,9 @@ class Terminal:
     @property
     def text(self) -> str:
         """What stands on the screen."""
-        return "\n".join(line.rstrip() for line in self.screen.display)
+        cells, columns = self.screen.buffer, range(self.screen.columns)
+        # pyte's own display fails where half of a wide character is left
+        return "\n".join("".join(cells[y][x].data for x in columns).rstrip() for y in range(self.screen.lines))
 
     def type(self, text: str) -> None:
         """Press keys."""
@@ -185,7 +187,7 @@ def test_an_editor_that_is_not_there_gives_the_terminal_back(
 ) -> None:
     monkeypatch.setenv("VISUAL", "no-such-editor")
     terminal = open_terminal()
-    terminal.shows("Ada Lovelace", 60)
+    terminal.shows("history · mathematics", 60)  # the page beside the list: somebody is chosen
     terminal.type("\x05")
     terminal.shows("could not be started", 30)
     assert terminal.quit() == 0
