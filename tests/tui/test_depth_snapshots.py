@@ -134,7 +134,8 @@ def test_memory_panel(look, card: str, steady, size) -> None:
             await hand.say(
                 f"I saw Norton at the opera, for the {['first', 'second', 'third', 'fourth', 'fifth', 'sixth'][number]} time."
             )
-        hand.chat.transcript.styles.scrollbar_size_vertical = 0  # how much is above depends on when it was drawn
+        # how much stands above depends on when it was drawn
+        hand.chat.transcript.styles.scrollbar_size_vertical = 0
         await hand.say("And what of that evening?")
         await hand.say("When did I see Norton at the opera for the first time, and was he at the piano?")
         if size[0] < 100:

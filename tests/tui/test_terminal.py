@@ -55,7 +55,9 @@ class Terminal:
         """What stands on the screen."""
         cells, columns = self.screen.buffer, range(self.screen.columns)
         # pyte's own display fails where half of a wide character is left
-        return "\n".join("".join(cells[y][x].data for x in columns).rstrip() for y in range(self.screen.lines))
+        return "\n".join(
+            "".join(cells[y][x].data for x in columns).rstrip() for y in range(self.screen.lines)
+        )
 
     def type(self, text: str) -> None:
         """Press keys."""
