@@ -48,6 +48,10 @@ _LIST_KEYS = (
 )  # fmt: skip
 
 
+_ERROR_SECONDS = 20
+"""A sentence that says what to do stays until it can be read."""
+
+
 class RoleList(OptionList):
     """The roles that were found."""
 
@@ -260,7 +264,7 @@ class RolesScreen(Screen[None]):
             self._report(error)
 
     def _report(self, error: RolekitError) -> None:
-        self.notify(sentence(error), severity="error", markup=False)
+        self.notify(sentence(error), severity="error", markup=False, timeout=_ERROR_SECONDS)
 
 
 def _row(entry: Entry, marked: bool) -> Content:
