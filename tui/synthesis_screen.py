@@ -142,6 +142,11 @@ class SynthesisScreen(Screen[None]):
         self.list_runs()
         self.set_interval(0.5, self._look)
 
+    async def on_unmount(self) -> None:
+        """However the app ends, nothing stays at work behind it."""
+        self.workers.cancel_node(self)
+        await self.settle()
+
     def on_screen_resume(self) -> None:
         """Runs that were made elsewhere meanwhile; the rows have the focus where there are any."""
         self.list_runs()

@@ -104,6 +104,11 @@ class TrainScreen(Screen[None]):
         self.list_runs()
         self.set_interval(0.5, self._look)
 
+    async def on_unmount(self) -> None:
+        """However the app ends, nothing stays at work behind it."""
+        self.workers.cancel_node(self)
+        await self.settle()
+
     def on_screen_resume(self) -> None:
         """Runs that were made elsewhere meanwhile."""
         self.list_runs()
