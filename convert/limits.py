@@ -29,12 +29,14 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
         "Q6": Limits(3e-2, 0.3, 0.95, 0.2),
         "Q5": Limits(0.2, 2.0, 0.92, 0.3),
         "Q4": Limits(0.4, 4.0, 0.8, 0.4),
+        "Q4_0": Limits(0.6, 4.0, 0.8, 0.4),
         "Q3": Limits(0.8, 5.0, 0.7, 0.5),
         "Q2": Limits(2.5, 12.0, 0.4, 0.7),
         "Q1": Limits(5.0, 20.0, 0.0, 1.0),
     }
 )
-"""By the bits of a type. Set above what sound conversions of small models show (135 M parameters suffer most);
+"""By the bits of a type, Q4_0 by itself: one scale a block of 32 without a minimum is the coarsest of the four-bit
+types. Set above what sound conversions of small models show (135 M parameters suffer most);
 a lost adapter, a wrong permutation or a wrong template lies far outside."""
 
 _ROUNDED_REFERENCE = Limits(5e-3, 5e-2, 0.02, 0.05)

@@ -22,7 +22,7 @@ from rolekit.convert.reference import Reference
 from rolekit.convert.references import open_reference
 from rolekit.convert.verify import Candidate, Demands, verify
 
-TOLERANCE = limits_of("Q4_0").adapter
+TOLERANCE = limits_of("Q4_1").adapter
 
 
 def share_of(arrives: float, noise: float, talks: int = 6, shared: float = 0.05) -> Share:
@@ -85,7 +85,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory, make_llama, make_adapter) ->
 
     def proof(trained: str, inside: str) -> Proof:
         out = folder / f"{trained}-{inside or 'nothing'}.gguf"
-        job = Job(base=base, adapter=adapters.get(inside), out=out, type_name="Q4_0")
+        job = Job(base=base, adapter=adapters.get(inside), out=out, type_name="Q4_1")
         produced = convert(job)
         publish(produced.parts, produced.targets)
         right = replace(job, adapter=adapters[trained])

@@ -206,7 +206,8 @@ def test_limits_loosen_with_the_bits() -> None:
     types = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_S", "Q2_K")
     means = [limits_of(name).mean_kl for name in types]
     assert means == sorted(means)
-    assert limits_of("IQ4_XS") == limits_of("Q4_0")
+    assert limits_of("IQ4_XS") == limits_of("Q4_K_M")
+    assert limits_of("Q4_0").mean_kl > limits_of("Q4_K_M").mean_kl
     assert limits_of("Q4_K_M", mean_kl=0.01).mean_kl == 0.01
     assert limits_of("F32", exact_reference=False).mean_kl > limits_of("F32").mean_kl
 
