@@ -1,11 +1,12 @@
 """From a base and an adapter to a quantized GGUF: rolekit's one pass against merge, convert, quantize.
 
 python tests/benchmarks/bench_convert.py MODEL TYPE [--rounds N] [--work DIR] [--sdist DIR] [--kl] [--seeds 2 3 4]
+                                           [--adapters DIR …]
 
 MODEL is starter (SmolLM2-135M as bf16 safetensors) or 1b (random weights, TinyLlama's shape, made on first use). Both
 sides run in turn in processes of their own; peak memory is the largest resident size of a process, mapped pages
-included. --kl compares both sides' files with Hugging Face + PEFT instead of timing them, for an adapter a seed; what is
-missing is made first, and what was measured is kept.
+included. --kl compares both sides' files with Hugging Face + PEFT instead of timing them, for a random adapter a seed
+and for trained ones; what is missing is made first, and what was measured is kept.
 """
 
 from __future__ import annotations
@@ -81,10 +82,13 @@ def divergence(chosen: argparse.Namespace, base: Path) -> None:
     from convert_divergence import Pair, conversations, measure, rows, summary
 
     found = []
-    for seed in chosen.seeds:
-        folder = chosen.work / chosen.model / f"seed-{seed}"
+    named = {f"seed-{seed}": None for seed in chosen.seeds} | {
+        path.parent.name: path for path in chosen.adapters
+    }
+    for name, trained in named.items():
+        folder = chosen.work / chosen.model / name
         folder.mkdir(exist_ok=True)
-        adapter = adapter_for(base, folder / "adapter", seed)
+        adapter = trained or adapter_for(base, folder / "adapter", int(name.removeprefix("seed-")))
         files = {side: folder / f"{side}-{chosen.type_name}.gguf" for side in ("ours", "peer")}
         if not files["peer"].exists():
             peer(base, adapter, files["peer"], chosen.type_name, chosen.sdist)
@@ -95,7 +99,7 @@ def divergence(chosen: argparse.Namespace, base: Path) -> None:
             Pair(base, adapter, files), conversations(chosen.conversations), chosen.prompt_tokens, results
         )
         found += rows(results)
-        print(f"{chosen.model} {chosen.type_name} adapter {seed}: {summary(rows(results))}", flush=True)
+        print(f"{chosen.model} {chosen.type_name} adapter {name}: {summary(rows(results))}", flush=True)
     print(f"{chosen.model} {chosen.type_name} all: {summary(found)}")
 
 
@@ -108,7 +112,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "rolekit-bench-convert")
     parser.add_argument("--sdist", type=Path, help="the unpacked llama-cpp-python source release")
     parser.add_argument("--kl", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[2], help="random adapters for --kl")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[2], help="random adapters for --kl")
+    parser.add_argument("--adapters", type=Path, nargs="*", default=[], metavar="TRIAL/adapter",
+                        help="trained ones for --kl, rocit_proof.py's for one")  # fmt: skip
     parser.add_argument("--conversations", type=int, default=40)
     parser.add_argument("--prompt-tokens", type=int, default=96, help="of a prompt, its last so many count")
     parser.add_argument("--prepare", action="store_true", help="only make the models")
