@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from rolekit.endpoints.journal import Spending, spending_in
 from rolekit.errors import RolekitError
-from rolekit.paths import home
+from rolekit.paths import expanded, home, write_text
 from rolekit.synthesis.audit import DECISIONS, Agreement, Decisions, after, agreement, read_decisions
 from rolekit.synthesis.funnel import Counts
 from rolekit.synthesis.recipe import RECIPE, read_recipes
@@ -20,6 +21,8 @@ from rolekit.synthesis.rows import ROWS, Candidate, read_rows
 
 _SEGMENTS = "segments.jsonl"
 _JOURNAL = "journal.db"
+_ORDER = "order.json"
+"""The screen's note in a run's folder: the command that goes on with it."""
 _WATCHED = (ROWS, DECISIONS, _JOURNAL, f"{_JOURNAL}-wal", RECIPE, _SEGMENTS)
 _WINDOW_SECONDS = 60.0
 _SHARE = 20
@@ -182,14 +185,34 @@ def _stamp(path: Path) -> tuple[int, float]:
     return status.st_size, status.st_mtime
 
 
+def keep_order(path: Path, arguments: Sequence[str]) -> None:
+    """Note an order beside its run, so that the screen goes on with it another day; nothing where it cannot."""
+    if path.is_dir():
+        with suppress(RolekitError):  # without the note one types the order again
+            write_text(path / _ORDER, json.dumps(list(arguments), ensure_ascii=False) + "\n")
+
+
 def order_of(path: Path) -> list[str]:
     """What was ordered when the run was begun from the screen; empty where it was begun elsewhere."""
     try:
-        words = json.loads((path / ORDER).read_text(encoding="utf-8"))
+        words = json.loads((path / _ORDER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else []
 
 
-ORDER = "order.json"
-"""The screen's note in a run's folder: the command that goes on with it."""
+def folder_in(arguments: Sequence[str]) -> Path | None:
+    """The folder that an order names, absolute; None where it names none."""
+    for place, word in enumerate(arguments):
+        if word == "--out" and place + 1 < len(arguments):
+            return expanded(arguments[place + 1]).absolute()
+        if word.startswith("--out="):
+            return expanded(word.removeprefix("--out=")).absolute()
+    return None
+
+
+def cap_in(arguments: Sequence[str]) -> float | None:
+    """The budget that an order names, in US dollars; None where it names none."""
+    with suppress(ValueError, IndexError):
+        return float(arguments[arguments.index("--max-usd") + 1])
+    return None

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events, on, work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
 
-from rolekit.text import count, one_line, size
+from rolekit.text import count, size
 from rolekit.tui.help import HelpText
+from rolekit.tui.ordering import Ordering, OrderInput, RunList, words_of
 from rolekit.tui.plot import LossPlot, Series, smoothed
 from rolekit.tui.run_folder import RunFolder, known_runs
 from rolekit.tui.safe import content, line
 from rolekit.tui.status import Hints, Notice, TitleLine, bar
-from rolekit.tui.worker import Worker
 
 _KEYS = (
     ("Enter", "start or go on"), ("^C", "save and stop"), ("^B", "runs and recipe"), ("Tab", "list"), ("F1", "help"),
@@ -36,20 +34,6 @@ _EMPTY = (
      "or chat-format JSON Lines as data, the starter model as base where none is named. "
      "`rolekit train --example` prints a recipe with every key explained."), "$quiet"),
 )  # fmt: skip
-
-
-class OrderInput(Input):
-    """What is handed to `rolekit train`; what is pasted is cleaned and put on one line."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            placeholder="recipe.toml, or --role NAME --data FILE", id="order", compact=True, max_length=2000
-        )
-
-    def _on_paste(self, event: events.Paste) -> None:
-        event.stop()
-        event.prevent_default()
-        self.insert_text_at_cursor(one_line(event.text[:4000], 2000))
 
 
 class TrainScreen(Screen[None]):
@@ -73,11 +57,9 @@ class TrainScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._runs: dict[str, RunFolder] = {}
+        self._ordering = Ordering(self, "train")
+        self._list = RunList(known_runs, RunFolder, id="runs", cells=34)
         self._shown: RunFolder | None = None
-        self._training: Worker | None = None
-        self._followed: Path | None = None
-        """The folder of the process that is at work, once it has said where it is."""
 
     def compose(self) -> ComposeResult:
         """Plot, figures and voice at the left; runs and recipe at the right; the order at the bottom."""
@@ -89,13 +71,13 @@ class TrainScreen(Screen[None]):
                 yield Static(id="figures", markup=False)
                 yield Static(id="voice", markup=False)
             with Vertical(id="bench-side"):
-                yield OptionList(id="runs", markup=False, compact=True)
+                yield self._list
                 with VerticalScroll(id="recipe-page", can_focus=False):
                     yield Static(id="recipe", markup=False)
         yield Notice()
         with Horizontal(id="order-line"):
             yield Static("rolekit train", id="order-sign", markup=False)
-            yield OrderInput()
+            yield OrderInput("recipe.toml, or --role NAME --data FILE", id="order")
         yield Hints()
 
     def on_mount(self) -> None:
@@ -106,8 +88,7 @@ class TrainScreen(Screen[None]):
 
     async def on_unmount(self) -> None:
         """However the app ends, nothing stays at work behind it."""
-        self.workers.cancel_node(self)
-        await self.settle()
+        await self._ordering.leave()
 
     def on_screen_resume(self) -> None:
         """Runs that were made elsewhere meanwhile."""
@@ -116,29 +97,11 @@ class TrainScreen(Screen[None]):
     def list_runs(self, wanted: Path | None = None) -> None:
         """List the known runs, and show the wanted one, else the one that was shown, else the newest."""
         wanted = wanted or (self._shown.path if self._shown else None)
-        runs = {str(run.path): run for run in known_runs()}
-        if wanted is not None and str(wanted) not in runs:
-            runs = {str(wanted): RunFolder(wanted), **runs}
-        self._runs = {path: self._runs.get(path, run) for path, run in runs.items()}
-        listed = self.query_one("#runs", OptionList)
-        listed.clear_options()
-        listed.add_options([Option(self._row(run), id=path) for path, run in self._runs.items()])
-        shown = str(wanted) if wanted else next(iter(self._runs), "")
-        if shown in self._runs:
-            listed.highlighted = listed.get_option_index(shown)
-        self._show(self._runs.get(shown))
-
-    def _row(self, run: RunFolder) -> Content:
-        state = "●" if self._is_running(run) else "✓" if run.finished else "‖"
-        return Content.assemble((f"{state} ", "$primary"), line(run.name, limit=34))
-
-    def _is_running(self, run: RunFolder) -> bool:
-        training = self._training
-        return training is not None and training.running and training.folder == run.path
+        self._show(self._list.list_again(wanted, self._ordering.is_at))
 
     @on(OptionList.OptionHighlighted, "#runs")
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        self._show(self._runs.get(event.option.id or ""))
+        self._show(self._list.run_of(event.option))
 
     def _show(self, run: RunFolder | None) -> None:
         self._shown = run
@@ -152,10 +115,8 @@ class TrainScreen(Screen[None]):
         self._draw()
 
     def _look(self) -> None:
-        training = self._training
-        if training and training.folder and training.folder != self._followed:
-            self._followed = training.folder
-            self.list_runs(training.folder)
+        if (folder := self._ordering.moved()) is not None:
+            self.list_runs(folder)
         if self._shown and self._shown.refresh():
             if not self.query_one("#recipe", Static).content:
                 self.query_one("#recipe", Static).update(content(self._shown.recipe, "$quiet"))
@@ -167,7 +128,7 @@ class TrainScreen(Screen[None]):
         if run is None:
             title.right = "no run yet"
             return
-        state = "training" if self._is_running(run) else "finished" if run.finished else "stopped"
+        state = "training" if self._ordering.is_at(run.path) else "finished" if run.finished else "stopped"
         title.right = f"{run.name} · {state}"
         last = run.last
         plot = self.query_one(LossPlot)
@@ -183,13 +144,11 @@ class TrainScreen(Screen[None]):
     @on(Input.Submitted, "#order")
     def _ordered(self, event: Input.Submitted) -> None:
         notice = self.query_one(Notice)
-        if self._training is not None and self._training.running:
+        if self._ordering.running:
             notice.say("A run is in progress; Ctrl+C saves and stops it.")
             return
-        try:
-            arguments = shlex.split(event.value)
-        except ValueError:
-            notice.say("A quote is opened and never closed.", serious=True)
+        arguments = words_of(event.value, notice)
+        if arguments is None:
             return
         if not arguments:
             if self._shown is None or not self._shown.recipe:
@@ -201,26 +160,13 @@ class TrainScreen(Screen[None]):
 
     @work(exclusive=True, group="training")
     async def _start(self, arguments: list[str]) -> None:
-        notice = self.query_one(Notice)
-        lines: list[str] = []
-
-        def tell(text: str) -> None:
-            lines.append(text)
-            notice.say(one_line(text, 400))
-
-        notice.say("starting")
-        self._training, self._followed = Worker(["train", *arguments, "--plain"], tell), None
-        code = await self._training.run()
-        last = lines[-1] if lines else "the process ended without a word"
-        if code not in (0, 130):
-            notice.say(one_line(last, 400), serious=True)
-        self.list_runs(self._training.folder)
+        self._ordering.prepare([*arguments, "--plain"])
+        await self._ordering.carry_out()
+        self.list_runs(self._ordering.folder)
 
     def action_stop(self) -> None:
         """Let the run save and end."""
-        if self._training is not None and self._training.running:
-            self._training.stop()
-            self.query_one(Notice).say("saving behind this step …")
+        self._ordering.stop("saving behind this step …")
 
     def action_fold(self) -> None:
         """Show or fold the runs and the recipe."""
@@ -228,8 +174,7 @@ class TrainScreen(Screen[None]):
 
     async def settle(self) -> None:
         """Stop a run that is in progress and wait until it has saved."""
-        if self._training is not None:
-            await self._training.settle()
+        await self._ordering.settle()
 
 
 def _figures(run: RunFolder) -> Content:

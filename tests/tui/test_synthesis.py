@@ -135,7 +135,7 @@ async def test_rows_are_accepted_edited_rejected_and_taken_back(opened) -> None:
         assert {row: made.decision for row, made in read_decisions(folder).by_id.items()} == {
             "row0039": "reject", "row0038": "accept",
         }  # fmt: skip
-        assert screen._row().id == "row0037", "the next row follows by itself"
+        assert screen._rows.row.id == "row0037", "the next row follows by itself"
         await hand.press("e")
         await hand.pilot.pause()
         assert isinstance(hand.app.screen, AnswerScreen)
@@ -194,10 +194,10 @@ async def test_new_rows_appear_and_the_highlight_stays(opened) -> None:
     async with opened() as hand:
         screen = await f5(hand)
         await hand.press("down", "down")
-        assert screen._row().id == "row0037"
+        assert screen._rows.row.id == "row0037"
         append_rows(folder, rows(43)[40:])
         await hand.until(lambda: "all: 43 rows" in hand.screen)
-        assert screen._row().id == "row0037"
+        assert screen._rows.row.id == "row0037"
 
 
 async def test_without_runs_it_says_how_to_begin(opened) -> None:
@@ -218,7 +218,7 @@ async def test_what_goes_wrong_is_said_where_it_was_ordered(opened) -> None:
         await hand.press(*"no-such-thing", "enter")
         for _ in range(600):
             await hand.pilot.pause(0.05)
-            if screen._worker and not screen._worker.running and "No such command" in hand.screen:
+            if screen._ordering.worker and not screen._ordering.running and "No such command" in hand.screen:
                 break
         assert "No such command" in hand.screen
         await screen.settle()
@@ -235,7 +235,7 @@ async def test_space_pauses_and_goes_on_with_the_order_of_another_day(opened) ->
         await hand.press("space")
         for _ in range(900):
             await hand.pilot.pause(0.05)
-            if screen._worker and not screen._worker.running and "nobody at all" in hand.screen:
+            if screen._ordering.worker and not screen._ordering.running and "nobody at all" in hand.screen:
                 break
         assert 'No role is called "nobody at all"' in hand.screen
         await screen.settle()
@@ -294,7 +294,7 @@ def test_picture(make_app, snap_compare, hand_of, size: tuple[int, int], state: 
         hand = hand_of(pilot)
         await hand.settle()
         await hand.press("f5")
-        await pilot.pause()
+        await hand.settle()  # the cursor of this screen, too
         if state == "run":
             await hand.press("x", "a", "down")
         await pilot.pause(0.2)

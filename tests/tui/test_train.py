@@ -162,6 +162,7 @@ def test_picture(make_app, snap_compare, hand_of, size: tuple[int, int], scene: 
         hand = hand_of(pilot)
         await hand.settle()
         await hand.press("f6")
+        await hand.settle()  # the cursor of this screen, too
         await pilot.pause(0.2)
 
     assert snap_compare(app, run_before=play, terminal_size=size)

@@ -28,7 +28,7 @@ async def test_an_app_that_ends_leaves_no_process_behind(make_app, drive, key: s
 
 def worker_of(screen) -> Worker | None:
     """What the train or the synthesis screen has ordered."""
-    return screen._training if hasattr(screen, "_training") else screen._worker
+    return screen._ordering.worker
 
 
 async def test_what_is_stopped_before_it_has_begun_ends_too() -> None:
