@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rolekit.commands import bench_options as options
+from rolekit.commands import common_options as common
 from rolekit.commands.bench_asking import Chosen, open_answerer
 from rolekit.commands.progress import progress
 from rolekit.messages import Sampling
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def continuity(
-    out: options.Out,
+    out: common.RunFolder,
     role: Annotated[list[str], typer.Option(metavar="NAME", help="A role of the library; repeatable.")],
     model: options.ModelOption = None, adapter: options.AdapterOption = None,
     turns: Annotated[int, typer.Option(min=2, max=20, metavar="N", help="Turns of each dialogue.")] = 20,
     max_tokens: options.MaxTokens = 80, temperature: options.Temperature = 0.0, seed: options.Seed = 0,
-    ctx: options.Ctx = 8192, threads: options.Threads = 0, max_usd: options.MaxUsdOption = None,
-    max_requests: options.MaxRequestsOption = None, as_json: options.Json = False,
+    ctx: options.Ctx = 8192, threads: common.Threads = 0, max_usd: common.MaxUsd = None,
+    max_requests: common.MaxRequests = None, as_json: options.Json = False,
 ) -> None:  # fmt: skip
     """Let roles talk with scripted users for twenty turns: does the voice fade, does it repeat or contradict itself?
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rolekit.commands import bench_judge_page as page
-from rolekit.commands import bench_options as options
+from rolekit.commands import common_options as common
 from rolekit.commands.progress import advise, progress
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded, write_text
@@ -44,9 +44,9 @@ Verdicts = Annotated[
 
 def judge(
     runs: Runs, against: Against = None, judge: Judge = "openai:gpt-4o", rubric: Rubric = False,
-    per_role: PerRole = 0, out: Verdicts = None, concurrency: options.ConcurrencyOption = 8,
-    max_usd: options.MaxUsdOption = None, max_requests: options.MaxRequestsOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
+    per_role: PerRole = 0, out: Verdicts = None, concurrency: common.Concurrency = 8,
+    max_usd: common.MaxUsd = None, max_requests: common.MaxRequests = None,
+    dry_run: common.DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object a line.")] = False,
 ) -> None:  # fmt: skip
     """Let a model judge: which run plays its roles better (win rate), or what is wrong with one (--rubric).

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from rolekit.config import MOST_THREADS
-
-Out = Annotated[str, typer.Option(metavar="RUN", help="The run's folder; the same command goes on with it.")]
 Data = Annotated[str, typer.Option(metavar="PATH", help="RoleBench: its folder, or a .jsonl of its rows.")]
+_ANSWERS = "A run folder, or a .jsonl of answers."
+Answers = Annotated[str, typer.Argument(metavar="RUN|ANSWERS", help=_ANSWERS)]
+Before = Annotated[str, typer.Argument(metavar="BEFORE", help=_ANSWERS)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonByScorer = Annotated[bool, typer.Option("--json", help="Print one JSON object a scorer.")]
 
 ModelOption = Annotated[
     str | None,
@@ -20,23 +21,7 @@ AdapterOption = Annotated[
     list[str] | None, typer.Option("--adapter", metavar="PATH[:SCALE]", help="GGUF LoRA adapter; repeatable.")
 ]
 Ctx = Annotated[int, typer.Option(min=0, metavar="N", help="Context in tokens.")]
-Threads = Annotated[
-    int, typer.Option(min=0, max=MOST_THREADS, metavar="N", help="CPU threads; 0: the physical cores.")
-]
-ChatTemplate = Annotated[
-    str | None, typer.Option(metavar="NAME|FILE", help="Template name or a .jinja file.")
-]
 Parallel = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Answers decoded together.")]
-
-ConcurrencyOption = Annotated[
-    int, typer.Option(min=1, max=256, metavar="N", help="Requests under way at a server.")
-]
-MaxUsdOption = Annotated[
-    float | None, typer.Option("--max-usd", min=0, metavar="X", help="Stop before a server costs more.")
-]
-MaxRequestsOption = Annotated[
-    int | None, typer.Option("--max-requests", min=0, metavar="N", help="Stop before more requests are sent.")
-]
 
 Role = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this role; repeatable.")]
 Kind = Annotated[
@@ -44,9 +29,6 @@ Kind = Annotated[
 ]
 PerRole = Annotated[int, typer.Option(min=0, metavar="N", help="Questions a role, chosen by hash; 0: all.")]
 Split = Annotated[str, typer.Option(metavar="NAME", help="test or train, where data is a folder.")]
-Prompting = Annotated[
-    str, typer.Option(metavar="HOW", help="zero-shot, few-shot-prompt or few-shot-dialogue.")
-]
 Customise = Annotated[
     str, typer.Option(metavar="HOW", help="system, retrieval or none: what tells the model who it is.")
 ]

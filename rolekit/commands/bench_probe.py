@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rolekit.commands import bench_options as options
+from rolekit.commands import common_options as common
 from rolekit.commands.bench_asking import Asking, Chosen, Settings, carry_out, check_whole
 from rolekit.commands.progress import advise
 from rolekit.errors import RolekitError
@@ -28,16 +29,16 @@ def boundary(
     data: Annotated[
         str, typer.Option(metavar="PATH", help="RoleBench rows; the script-based ones are used.")
     ],
-    out: options.Out,
+    out: common.RunFolder,
     model: options.ModelOption = None,
     adapter: options.AdapterOption = None,
     per_role: Annotated[int, typer.Option(min=1, metavar="N", help="Questions of each kind a role.")] = 2,
     role: options.Role = None,
     max_tokens: options.MaxTokens = 96,
     ctx: options.Ctx = 4096,
-    threads: options.Threads = 0,
-    concurrency: options.ConcurrencyOption = 8,
-    max_usd: options.MaxUsdOption = None,
+    threads: common.Threads = 0,
+    concurrency: common.Concurrency = 8,
+    max_usd: common.MaxUsd = None,
     as_json: options.Json = False,
 ) -> None:
     """Ask roles what they cannot know (another role's questions, a later age's) and count who invents.
@@ -92,7 +93,7 @@ def _print_boundary(found: BoundaryFigures) -> None:
 
 
 def refusals(
-    out: options.Out,
+    out: common.RunFolder,
     model: options.ModelOption = None,
     adapter: options.AdapterOption = None,
     role: Annotated[
@@ -100,9 +101,9 @@ def refusals(
     ] = None,
     max_tokens: options.MaxTokens = 64,
     ctx: options.Ctx = 2048,
-    threads: options.Threads = 0,
-    concurrency: options.ConcurrencyOption = 8,
-    max_usd: options.MaxUsdOption = None,
+    threads: common.Threads = 0,
+    concurrency: common.Concurrency = 8,
+    max_usd: common.MaxUsd = None,
     as_json: options.Json = False,
 ) -> None:
     """Ask for what should be turned down, before and after each adapter: role data erodes safety.

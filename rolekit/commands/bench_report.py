@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rolekit.commands import bench_options as options
 from rolekit.commands.bench_score import Data, Raw, ScorerOption, load, tell_faults
 from rolekit.commands.progress import advise
 from rolekit.errors import RolekitError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from rolekit.rolebench.scoring import Scoring
 
 
-Answers = Annotated[str, typer.Argument(metavar="RUN|ANSWERS", help="A run folder, or a .jsonl of answers.")]
 Before = Annotated[
     str,
     typer.Option("--before", metavar="RUN", help="An earlier run, to show what changed.", show_default=False),
@@ -33,7 +33,7 @@ Folder = Annotated[
 
 
 def report(
-    answers: Answers, data: Data = None, before: Before = "", scorer: ScorerOption = None, raw: Raw = None,
+    answers: options.Answers, data: Data = None, before: Before = "", scorer: ScorerOption = None, raw: Raw = None,
     out: Folder = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:  # fmt: skip
@@ -74,7 +74,7 @@ def report(
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="BEFORE", help="A run folder, or a .jsonl of answers.")],
+    first: options.Before,
     second: Annotated[str, typer.Argument(metavar="AFTER", help="Another, over the same questions.")],
     data: Data = None,
     scorer: ScorerOption = None,
@@ -82,7 +82,7 @@ def compare(
     html: Annotated[
         str, typer.Option("--html", metavar="FILE", help="Write a page as well.", show_default=False)
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a scorer.")] = False,
+    as_json: options.JsonByScorer = False,
 ) -> None:
     """Say what changed between two runs: the paired difference with its interval, roles, the most changed answers.
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rolekit.commands import bench_options as options
+from rolekit.commands import common_options as common
 from rolekit.commands.bench_asking import Chosen, Settings, carry_out, tell_end
 from rolekit.commands.bench_options import (
     AdapterOption,
-    ConcurrencyOption,
-    MaxRequestsOption,
-    MaxUsdOption,
     ModelOption,
     one_of,
 )
@@ -24,15 +22,15 @@ if TYPE_CHECKING:
 
 
 def run(
-    data: options.Data, out: options.Out, model: ModelOption = None, adapter: AdapterOption = None,
+    data: options.Data, out: common.RunFolder, model: ModelOption = None, adapter: AdapterOption = None,
     per_role: options.PerRole = 0, role: options.Role = None, kind: options.Kind = None,
-    split: options.Split = "test", prompting: options.Prompting = "zero-shot",
+    split: options.Split = "test", prompting: common.Prompting = "zero-shot",
     customise: options.Customise = "system", examples: options.Examples = None,
     max_tokens: options.MaxTokens = 200, temperature: options.Temperature = 0.0, top_p: options.TopP = 1.0,
-    seed: options.Seed = 0, ctx: options.Ctx = 4096, threads: options.Threads = 0,
-    chat_template: options.ChatTemplate = None, parallel: options.Parallel = 16,
-    concurrency: ConcurrencyOption = 8, max_usd: MaxUsdOption = None,
-    max_requests: MaxRequestsOption = None, label: options.Label = "", as_json: options.Json = False,
+    seed: options.Seed = 0, ctx: options.Ctx = 4096, threads: common.Threads = 0,
+    chat_template: common.ChatTemplate = None, parallel: options.Parallel = 16,
+    concurrency: common.Concurrency = 8, max_usd: common.MaxUsd = None,
+    max_requests: common.MaxRequests = None, label: options.Label = "", as_json: options.Json = False,
 ) -> None:  # fmt: skip
     """Ask a model the questions of RoleBench, and keep every answer.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rolekit.commands import bench_options as options
 from rolekit.commands.progress import advise, progress
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded
@@ -45,16 +46,14 @@ Data = Annotated[
 
 
 def score(
-    answers: Annotated[
-        str, typer.Argument(metavar="RUN|ANSWERS", help="A run folder, or a .jsonl of answers.")
-    ],
+    answers: options.Answers,
     data: Data = None,
     scorer: ScorerOption = None,
     stemmer: Annotated[
         bool, typer.Option("--stemmer", help="Porter stems (standard and rouge-score).")
     ] = False,
     raw: Raw = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a scorer.")] = False,
+    as_json: options.JsonByScorer = False,
 ) -> None:
     """Score saved answers: CUS, RAW, SPE and their mean, each with its scorer, its interval and what it counts.
 

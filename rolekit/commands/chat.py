@@ -10,6 +10,7 @@ import typer
 
 from rolekit.chat.room import POLICIES, Turns
 from rolekit.commands import chat_options as given
+from rolekit.commands import common_options as common
 from rolekit.commands.opening import ModelChoice, chat_options, lines_of, split_adapters
 from rolekit.config import load_config
 from rolekit.errors import RolekitError
@@ -38,8 +39,8 @@ def chat(  # one parameter an option: that is how typer reads a command
     max_tokens: given.MaxTokens = 0,
     preset: given.Preset = None,
     ctx: given.Ctx = 0,
-    threads: given.Threads = 0,
-    chat_template: given.Template = None,
+    threads: common.Threads = 0,
+    chat_template: common.ChatTemplate = None,
     import_: given.Import = None,
     list_: given.List = False,
     find: given.Find = None,

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from rolekit.config import MOST_THREADS
-
 Roles = Annotated[
     list[str] | None,
     typer.Option("--role", metavar="NAME", help="Who to talk to: a name, an alias, a role file or a card; "
@@ -60,12 +58,6 @@ Preset = Annotated[
     str | None, typer.Option(metavar="NAME", help="Sampling preset: default, precise, creative, …")
 ]
 Ctx = Annotated[int, typer.Option(min=0, metavar="N", help="Context in tokens; 0: as in config.toml.")]
-Threads = Annotated[
-    int, typer.Option(min=0, max=MOST_THREADS, metavar="N", help="CPU threads; 0: the physical cores.")
-]
-Template = Annotated[
-    str | None, typer.Option("--chat-template", metavar="NAME|FILE", help="Template name or a .jinja file.")
-]
 Import = Annotated[
     Path | None,
     typer.Option("--import", metavar="FILE",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rolekit.commands.convert_format import Target, to_package
-from rolekit.commands.convert_options import AsJson
+from rolekit.commands.convert_options import AsJson, RoleOption
 
 
 def adapter(
@@ -40,12 +40,7 @@ def adapter(
     to: Annotated[
         Target, typer.Option("--to", help="gguf for chats, or the format of the other training package.")
     ] = "gguf",
-    role: Annotated[
-        str,
-        typer.Option(
-            "--role", metavar="NAME", help="The role it plays; by default the adapter's.", show_default=False
-        ),
-    ] = "",
+    role: RoleOption = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a GGUF adapter: rolekit chat --adapter FILE.gguf puts it on the model, and takes it off, in no time.

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rolekit.commands.common_options import JsonLines
 from rolekit.commands.progress import advise
 from rolekit.errors import RolekitError
 from rolekit.paths import expanded
@@ -23,7 +24,6 @@ app = typer.Typer(
 )
 
 Place = Annotated[str, typer.Argument(metavar="PATH", help="A folder or file of RoleBench.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 
 @app.command()
@@ -60,7 +60,7 @@ def pull(
 def check(
     path: Place,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when there is anything to find.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Say what is wrong with the rows: bad ones, duplicates, leaks, test questions that are in train."""
     from rolekit.rolebench.checking import check_data
@@ -92,7 +92,7 @@ def check(
 def clean(
     path: Place,
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the cleaned set goes.")],
-    as_json: AsJson = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Write the cleaned set: stripped, duplicates merged, with a quarantine, the flags and a manifest of hashes.
 
@@ -114,7 +114,7 @@ def clean(
 
 
 @app.command()
-def stats(path: Place, as_json: AsJson = False) -> None:
+def stats(path: Place, as_json: JsonLines = False) -> None:
     """Describe the rows, file by file: roles, questions, references, lengths."""
     from rolekit.rolebench.records import find_data, read_records
     from rolekit.rolebench.stats import described
@@ -146,7 +146,7 @@ def sample(
         ),
     ] = None,
     salt: Annotated[str, typer.Option("--salt", help="Another text chooses other questions.")] = "",
-    as_json: AsJson = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Choose a subset by role and kind, the same one every time, and say how narrow its interval will be.
 

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Annotated, Literal
+from typing import Literal
 
 import typer
 
+from rolekit.commands.common_options import JsonLines
 from rolekit.errors import RolekitError
 from rolekit.paths import ensure_dir, home
 from rolekit.text import one_line, sanitize, size
@@ -48,7 +49,7 @@ class Check:
 
 @app.command()
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Say what this machine can do and what is missing. Exits 1 only when chatting is impossible."""
     checks = examine()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from rolekit.commands import common_options as common
+from rolekit.commands import make_options as given
 from rolekit.commands.progress import advise
-from rolekit.config import MOST_THREADS
 from rolekit.errors import RolekitError
 from rolekit.paths import ensure_dir, expanded, home, write_text
 from rolekit.roles.names import slug_of
@@ -16,134 +18,59 @@ from rolekit.text import count, one_line
 
 if TYPE_CHECKING:
     from rolekit.commands.make_log import Log
-    from rolekit.commands.make_plan import Making, Wishes
+    from rolekit.commands.make_plan import Making, Sizes, Wishes
 
 app = typer.Typer(
     rich_markup_mode=None, add_completion=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 PAGE = "summary.html"
-_MOST = 10**6
 
 
 @app.command()
 def make(
-    role: Annotated[str, typer.Option("--role", metavar="NAME", help="Who it is, as the text has the name.")],
-    text: Annotated[
-        list[str],
-        typer.Option("--text", metavar="FILE", help="A story, a script, letters, notes; repeatable."),
-    ],
-    out: Annotated[
-        str,
-        typer.Option("--out", metavar="DIR", help="Where everything goes; a folder of its own without it."),
-    ] = "",
-    base: Annotated[
-        str,
-        typer.Option(
-            "--base", metavar="REF", help="The model that learns: starter, a .gguf, a folder, hf:…."
-        ),
-    ] = "starter",
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            metavar="REF",
-            help="Who writes the rows and completes the profile; else the base itself, and rules.",
-        ),
-    ] = "",
-    alias: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--alias", metavar="NAME", help="What else the texts call it (I: the teller); repeatable."
-        ),
-    ] = None,
-    language: Annotated[
-        str, typer.Option(metavar="TAG", help="Of the role, as en, zh or de; read from the text without it.")
-    ] = "",
-    first: Annotated[
-        str,
-        typer.Option(
-            "--from", metavar="STEP", help="Do this step and the later ones again, whatever is there."
-        ),
-    ] = "",
-    small: Annotated[
-        bool,
-        typer.Option("--small", help="A trial of the whole path with a few rows: quick, and no good actor."),
-    ] = False,
-    rows: Annotated[
-        int | None, typer.Option(min=1, max=_MOST, metavar="N", help="Candidates about the role [400].")
-    ] = None,
-    instructions: Annotated[
-        int | None,
-        typer.Option(min=0, max=_MOST, metavar="N", help="General questions answered in its voice [100]."),
-    ] = None,
-    dialogues: Annotated[
-        int | None, typer.Option(min=0, max=_MOST, metavar="N", help="Whole conversations [10].")
-    ] = None,
-    epochs: Annotated[
-        float | None, typer.Option(min=0.01, max=1000, metavar="X", help="Passes over the rows [2].")
-    ] = None,
-    questions: Annotated[
-        int | None,
-        typer.Option(min=0, max=_MOST, metavar="N", help="Held-out questions to ask; 0: all [100]."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the training recipe.")
-    ] = None,
-    merged: Annotated[
-        str,
-        typer.Option("--merged", metavar="TYPE", help="Make one file of base and adapter too, as Q4_K_M."),
-    ] = "",
-    verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Prove the converted files against what was trained.")
-    ] = True,
-    max_usd: Annotated[
-        float | None, typer.Option("--max-usd", min=0, metavar="X", help="Stop before a server costs more.")
-    ] = None,
-    max_requests: Annotated[
-        int | None, typer.Option("--max-requests", min=0, metavar="N", help="Stop before more are sent.")
-    ] = None,
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=256, metavar="N", help="Requests under way at a server.")
-    ] = 8,
-    threads: Annotated[
-        int, typer.Option(min=0, max=MOST_THREADS, metavar="N", help="CPU threads; 0: the physical cores.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, metavar="N", help="Same seed, same draws.")] = 0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what stands, what is to come and what it costs, and stop.")
-    ] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Lines on stderr instead of live pictures.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="End with one JSON object; nothing on stderr but steps and errors.")
-    ] = False,
+    role: given.Role,
+    text: given.Texts,
+    out: given.Out = "",
+    base: given.Base = "starter",
+    model: given.Model = "",
+    alias: given.Aliases = None,
+    language: given.Language = "",
+    first: given.First = "",
+    small: given.Small = False,
+    rows: given.Rows = None,
+    instructions: given.Instructions = None,
+    dialogues: given.Dialogues = None,
+    epochs: given.Epochs = None,
+    questions: given.Questions = None,
+    settings: given.Settings = None,
+    merged: given.Merged = "",
+    verify: given.Verify = True,
+    max_usd: common.MaxUsd = None,
+    max_requests: given.MaxRequests = None,
+    concurrency: common.Concurrency = 8,
+    threads: common.Threads = 0,
+    seed: given.Seed = 0,
+    dry_run: given.DryRun = False,
+    plain: given.Plain = False,
+    as_json: given.Json = False,
 ) -> None:
     """Make a character of a text: profile, rows, training, GGUF, and the score before and after.
 
     Every step is a run in the folder. Ctrl+C, a crash or a power cut loses nothing: the same command goes on. What
     is finished is skipped, unless what it rests on has changed: an edited role file, a decision in the audit (F5).
     """
-    from rolekit.commands.make_plan import SMALL, STEPS, Sizes, Wishes
+    from rolekit.commands.make_plan import STEPS, Wishes
 
     if first and first not in STEPS:
         raise typer.BadParameter(f"It must be one of {', '.join(STEPS)}.", param_hint="--from")
-    normal = SMALL if small else Sizes()
-    sizes = Sizes(
-        rows=normal.rows if rows is None else rows,
-        per_call=normal.per_call if rows is None else 0,
-        instructions=normal.instructions if instructions is None else instructions,
-        dialogues=normal.dialogues if dialogues is None else dialogues,
-        prompting=normal.prompting,
-        epochs=normal.epochs if epochs is None else epochs,
-        steps=normal.steps if epochs is None else 0,
-        row_tokens=normal.row_tokens,
-        questions=normal.questions if questions is None else questions,
-        answer_tokens=normal.answer_tokens,
+    sizes = _sizes(
+        small, rows=rows, instructions=instructions, dialogues=dialogues, epochs=epochs, questions=questions
     )
     folder = expanded(out) if out else home() / "runs" / f"make-{slug_of(role)}"
     wishes = Wishes(
         role.strip(), tuple(expanded(path).absolute() for path in text), folder.absolute(), base, model,
-        tuple(alias or ()), language, sizes, tuple(settings or ()), merged, verify and not small, max_usd, max_requests, concurrency, threads, seed,
-        as_json, plain,
+        tuple(alias or ()), language, sizes, tuple(settings or ()), merged, verify and not small,
+        max_usd, max_requests, concurrency, threads, seed, as_json, plain,
     )  # fmt: skip
     _check(wishes)
     row = _dry(wishes) if dry_run else _made(wishes, first)
@@ -153,6 +80,18 @@ def make(
         from rolekit.commands.make_page import score_lines
 
         print("\n".join([*score_lines(row["scores"]), f"summary: {row['page']}", *row["next"]]))
+
+
+def _sizes(small: bool, **asked: float | None) -> Sizes:
+    """The usual sizes, or those of a trial, with what was asked for in their place."""
+    from rolekit.commands.make_plan import SMALL, Sizes
+
+    wanted: dict[str, Any] = {name: size for name, size in asked.items() if size is not None}
+    if "rows" in wanted:
+        wanted["per_call"] = 0
+    if "epochs" in wanted:
+        wanted["steps"] = 0
+    return replace(SMALL if small else Sizes(), **wanted)
 
 
 def _check(wishes: Wishes) -> None:

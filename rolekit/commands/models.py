@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rolekit.commands.common_options import JsonLines
 from rolekit.config import load_config, save_setting
 from rolekit.errors import RolekitError
 from rolekit.text import sanitize, size
@@ -26,11 +27,10 @@ app = typer.Typer(
 )
 
 Ref = Annotated[str, typer.Argument(metavar="REF", help="The model.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 
 @app.command("list")
-def list_models(as_json: AsJson = False) -> None:
+def list_models(as_json: JsonLines = False) -> None:
     """The models on this machine, and open ones worth fetching by available memory."""
     from rolekit.engine.catalog import local_models, recommended
     from rolekit.engine.machine import memory_bytes
@@ -62,7 +62,7 @@ def show(
         typer.Option("--ctx", min=1, help="Context length to reckon memory for.", show_default=False),
     ] = None,
     template: Annotated[bool, typer.Option("--template", help="Print the whole chat template.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonLines = False,
 ) -> None:
     """What a model is made of, and the memory it needs: read from its header, without loading it."""
     from rolekit.engine.inspect import inspect
@@ -84,7 +84,7 @@ def show(
 
 @app.command()
 def default(
-    ref: Annotated[str, typer.Argument(metavar="REF", help="The model.", show_default=False)] = "",
+    ref: Ref = "",
 ) -> None:
     """Choose the model to chat with; without REF print the one in force. `default starter` goes back."""
     if not ref:

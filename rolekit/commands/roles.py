@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+RoleArgument = Annotated[str, typer.Argument(help="Name, alias or file.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is already there.")]
 
@@ -47,7 +48,7 @@ def list_roles(as_json: Json = False) -> None:
 
 @app.command()
 def facts(
-    role: Annotated[str, typer.Argument(help="Name, alias or file.")],
+    role: RoleArgument,
     source: Annotated[
         Path, typer.Argument(help="A .jsonl of facts or answers, or the folder of a synth run.")
     ],
@@ -61,7 +62,7 @@ def facts(
 
 
 @app.command()
-def show(role: Annotated[str, typer.Argument(help="Name, alias or file.")], as_json: Json = False) -> None:
+def show(role: RoleArgument, as_json: Json = False) -> None:
     """One role, like a page of a book."""
     from rolekit.roles.library import RoleLibrary
 
@@ -139,7 +140,7 @@ def import_role(
 
 @app.command("export")
 def export_role(
-    role: Annotated[str, typer.Argument(help="Name, alias or file.")],
+    role: RoleArgument,
     file: Annotated[
         Path, typer.Argument(help="Where to write it: .toml, a card (.png, .json, .charx), or a folder.")
     ],

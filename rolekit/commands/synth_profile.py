@@ -12,16 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rolekit.commands.bench_options import ConcurrencyOption, MaxRequestsOption, MaxUsdOption
+from rolekit.commands import common_options as common
+from rolekit.commands import synth_options as options
 from rolekit.commands.progress import advise, progress
-from rolekit.commands.synth_rows import (
-    CtxOption,
-    DryRunOption,
-    JsonOption,
-    OutOption,
-    ParallelOption,
-    ThreadsOption,
-)
 from rolekit.paths import expanded
 from rolekit.text import count, one_line, sanitize
 
@@ -37,7 +30,7 @@ _USUAL_TOKENS = 150
 def profile(
     text: Annotated[list[str], typer.Argument(metavar="TEXT…", help="Files: .txt .md .srt .epub .jsonl")],
     role: Annotated[str, typer.Option("--role", metavar="NAME", help="The character, as the texts call it.")],
-    out: OutOption,
+    out: common.RunFolder,
     alias: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,14 +48,14 @@ def profile(
             help="Who adds facts and a description, marked as generated; without it, rules.",
         ),
     ] = None,
-    concurrency: ConcurrencyOption = 8,
-    max_usd: MaxUsdOption = None,
-    max_requests: MaxRequestsOption = None,
-    ctx: CtxOption = 4096,
-    threads: ThreadsOption = 0,
-    parallel: ParallelOption = 8,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
+    concurrency: common.Concurrency = 8,
+    max_usd: common.MaxUsd = None,
+    max_requests: common.MaxRequests = None,
+    ctx: options.Ctx = 4096,
+    threads: common.Threads = 0,
+    parallel: options.Parallel = 8,
+    dry_run: common.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Find a character in texts: what it says to whom, its turns of phrase, facts and example pairs, all with places.
 

@@ -6,72 +6,31 @@ from typing import Annotated
 
 import typer
 
-from rolekit.commands.bench_options import ConcurrencyOption, MaxRequestsOption, MaxUsdOption, one_of
+from rolekit.commands import common_options as common
+from rolekit.commands import synth_options as options
+from rolekit.commands.bench_options import one_of
 from rolekit.commands.synth_running import Wishes, carry_out
-from rolekit.config import MOST_THREADS
-
-RoleOption = Annotated[
-    str, typer.Option("--role", metavar="NAME|FILE", help="A role of the library, or a role file.")
-]
-OutOption = Annotated[
-    str,
-    typer.Option("--out", metavar="RUN", help="The run's folder; the same command goes on with it."),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model", metavar="REF", help="Who writes: openai:MODEL[@BASE_URL], a .gguf, `starter`, hf:…"
-    ),
-]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, metavar="N", help="Same seed, same requests.")]
-TemperatureOption = Annotated[float, typer.Option(min=0, max=2, metavar="X", help="The paper's is 0.7.")]
-CtxOption = Annotated[
-    int, typer.Option("--ctx", min=0, metavar="N", help="Context of a model in this process, in tokens.")
-]
-ThreadsOption = Annotated[
-    int,
-    typer.Option(
-        "--threads", min=0, max=MOST_THREADS, metavar="N", help="CPU threads; 0: the physical cores."
-    ),
-]
-ParallelOption = Annotated[
-    int,
-    typer.Option("--parallel", min=1, max=64, metavar="N", help="Answers decoded together in this process."),
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
 
 
 def rolegpt(
-    role: RoleOption,
-    out: OutOption,
-    model: ModelOption = None,
-    instructions: Annotated[
-        str,
-        typer.Option(metavar="PATH", help="General instructions in any format; without it the bundled set."),
-    ] = "",
-    most: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Ask N instructions, chosen by hash; 0: all.")
-    ] = 0,
-    prompting: Annotated[
-        str, typer.Option(metavar="HOW", help="zero-shot, few-shot-prompt or few-shot-dialogue.")
-    ] = "few-shot-dialogue",
-    references: Annotated[
-        int, typer.Option(min=1, max=20, metavar="N", help="Answers to learn from, an instruction.")
-    ] = 5,
-    baseline: Annotated[
-        bool, typer.Option("--baseline/--no-baseline", help="One answer more, to compare models with.")
-    ] = True,
-    seed: SeedOption = 0,
-    temperature: TemperatureOption = 0.7,
-    concurrency: ConcurrencyOption = 8,
-    max_usd: MaxUsdOption = None,
-    max_requests: MaxRequestsOption = None,
-    ctx: CtxOption = 4096,
-    threads: ThreadsOption = 0,
-    parallel: ParallelOption = 8,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
+    role: options.Role,
+    out: common.RunFolder,
+    model: options.Model = None,
+    instructions: options.Instructions = "",
+    most: options.Most = 0,
+    prompting: common.Prompting = "few-shot-dialogue",
+    references: options.References = 5,
+    baseline: options.Baseline = True,
+    seed: options.Seed = 0,
+    temperature: options.Temperature = 0.7,
+    concurrency: common.Concurrency = 8,
+    max_usd: common.MaxUsd = None,
+    max_requests: common.MaxRequests = None,
+    ctx: options.Ctx = 4096,
+    threads: common.Threads = 0,
+    parallel: options.Parallel = 8,
+    dry_run: common.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Answer general instructions in the role's voice, several times each (RoleGPT).
 
@@ -91,34 +50,24 @@ def rolegpt(
 
 
 def context_instruct(
-    role: RoleOption,
-    out: OutOption,
-    model: ModelOption = None,
-    candidates: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Ask for at least N question-answer pairs.")
-    ] = 400,
-    per_call: Annotated[
-        int, typer.Option(min=0, max=20, metavar="N", help="Pairs in one request; 0: as fits the model.")
-    ] = 0,
-    not_knowing: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Rows about what the role cannot know.")
-    ] = 40,
-    refusal: Annotated[
-        int, typer.Option(min=0, max=24, metavar="N", help="Rows in which the role turns something down.")
-    ] = 20,
-    check: Annotated[
-        bool, typer.Option("--check", help="Let the model look over what the rules accept.")
-    ] = False,
-    seed: SeedOption = 0,
-    temperature: TemperatureOption = 0.7,
-    concurrency: ConcurrencyOption = 8,
-    max_usd: MaxUsdOption = None,
-    max_requests: MaxRequestsOption = None,
-    ctx: CtxOption = 4096,
-    threads: ThreadsOption = 0,
-    parallel: ParallelOption = 8,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
+    role: options.Role,
+    out: common.RunFolder,
+    model: options.Model = None,
+    candidates: options.Candidates = 400,
+    per_call: options.PerCall = 0,
+    not_knowing: options.NotKnowing = 40,
+    refusal: options.Refusal = 20,
+    check: options.Check = False,
+    seed: options.Seed = 0,
+    temperature: options.Temperature = 0.7,
+    concurrency: common.Concurrency = 8,
+    max_usd: common.MaxUsd = None,
+    max_requests: common.MaxRequests = None,
+    ctx: options.Ctx = 4096,
+    threads: common.Threads = 0,
+    parallel: options.Parallel = 8,
+    dry_run: common.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write questions about the role itself, from its profile and from RUN/segments.jsonl, and answer them.
 
@@ -135,23 +84,21 @@ def context_instruct(
 
 
 def dialogues(
-    role: RoleOption,
-    out: OutOption,
-    model: ModelOption = None,
-    number: Annotated[int, typer.Option("--dialogues", min=1, metavar="N", help="How many.")] = 20,
-    turns: Annotated[
-        str, typer.Option(metavar="LEAST-MOST", help="Exchanges of a dialogue, between 1 and 30.")
-    ] = "4-12",
-    seed: SeedOption = 0,
-    temperature: TemperatureOption = 0.7,
-    concurrency: ConcurrencyOption = 8,
-    max_usd: MaxUsdOption = None,
-    max_requests: MaxRequestsOption = None,
-    ctx: CtxOption = 4096,
-    threads: ThreadsOption = 0,
-    parallel: ParallelOption = 8,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
+    role: options.Role,
+    out: common.RunFolder,
+    model: options.Model = None,
+    number: options.Number = 20,
+    turns: options.Turns = "4-12",
+    seed: options.Seed = 0,
+    temperature: options.Temperature = 0.7,
+    concurrency: common.Concurrency = 8,
+    max_usd: common.MaxUsd = None,
+    max_requests: common.MaxRequests = None,
+    ctx: options.Ctx = 4096,
+    threads: common.Threads = 0,
+    parallel: options.Parallel = 8,
+    dry_run: common.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Let a simulated user talk with the role over several turns."""
     from rolekit.synthesis.recipe import Dialogues
@@ -173,7 +120,7 @@ def export(
     test: Annotated[
         float, typer.Option(min=0, max=0.9, metavar="SHARE", help="Share of questions held out for tests.")
     ] = 0.1,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write the accepted rows in RoleBench's layout and as chat JSONL, with a data card."""
     from rolekit.commands.synth_running import tell_export
