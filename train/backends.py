@@ -37,6 +37,17 @@ def choose_backend(wanted: str) -> Chosen:
     return "torch"
 
 
+def on_processor(backend: Chosen) -> bool:
+    """Whether the backend computes on the processor here, for want of a GPU that it knows."""
+    if backend == "mlx":
+        import mlx.core as mx
+
+        return bool(mx.default_device().type != mx.DeviceType.gpu)
+    import torch
+
+    return not torch.cuda.is_available() and not torch.backends.mps.is_available()
+
+
 def open_stepper(recipe: Recipe, base: Path, backend: Chosen) -> Stepper:
     """The base with a new adapter, ready to train.
 

@@ -139,15 +139,18 @@ def order_epoch(examples: Sequence[Example], batching: Batching, seed: int, epoc
 
 
 def plan_step(examples: Sequence[Example], indices: Sequence[int], batching: Batching) -> StepPlan:
-    """Cut one step's rows into packs: first fit, longest row first, beside rows it shares its prefix with."""
-    bins: list[_Bin] = []
+    """Cut one step's rows into packs: first fit, longest row first, beside rows it shares its prefix with.
+
+    The packs are as few as first fit finds for pack_tokens, and then as even as first fit makes so many: the longest
+    one decides how much memory the step takes.
+    """
     groups = list(_groups(examples, indices, batching.shared_prefix).values())
+    pieces: list[_Piece] = []
     for tree, group in enumerate(groups):
         shared = _shared_tokens([examples[index] for index in group]) if len(group) > 1 else 0
         for index in sorted(group, key=lambda index: (-input_tokens(examples[index]), index)):
-            own = input_tokens(examples[index]) - shared
-            _place(bins, index, tree, own, shared, batching.pack_tokens)
-    packs = tuple(tuple(bin_.rows) for bin_ in bins)
+            pieces.append(_Piece(index, tree, input_tokens(examples[index]) - shared, shared))
+    packs = tuple(tuple(bin_.rows) for bin_ in _even(pieces, batching.pack_tokens))
     return StepPlan(
         packs, sum(examples[index].supervised_tokens for index in indices), batching.shared_prefix
     )
@@ -268,6 +271,16 @@ def _order(examples: Sequence[Example], seed: int, epoch: int, run_rows: int) ->
     return [index for run in sorted(runs, key=lambda run: rank(run[0])) for index in run]
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A row to be placed: which tree it belongs to, its own tokens, and those that its tree shares."""
+
+    index: int
+    tree: int
+    own: int
+    shared: int
+
+
 @dataclass(slots=True)
 class _Bin:
     """A pack being filled: its rows, its trees, and what it would cost at most."""
@@ -277,12 +290,30 @@ class _Bin:
     tokens: int
 
 
-def _place(bins: list[_Bin], index: int, tree: int, own: int, shared: int, pack_tokens: int) -> None:
-    for bin_ in sorted(bins, key=lambda bin_: tree not in bin_.trees):
-        cost = own if tree in bin_.trees else own + shared
-        if bin_.tokens + cost <= pack_tokens:
-            bin_.rows.append(index)
-            bin_.trees.add(tree)
-            bin_.tokens += cost
-            return
-    bins.append(_Bin([index], {tree}, own + shared))
+def _even(pieces: Sequence[_Piece], pack_tokens: int) -> list[_Bin]:
+    """As many bins as pack_tokens asks for, at the smallest capacity that still needs no more of them."""
+    bins = _first_fit(pieces, pack_tokens)
+    low, high = 0, max((bin_.tokens for bin_ in bins), default=0)
+    while len(bins) > 1 and high - low > 1:
+        middle = (low + high) // 2
+        tried = _first_fit(pieces, middle)
+        if len(tried) <= len(bins):
+            bins, high = tried, middle
+        else:
+            low = middle
+    return bins
+
+
+def _first_fit(pieces: Sequence[_Piece], pack_tokens: int) -> list[_Bin]:
+    bins: list[_Bin] = []
+    for piece in pieces:
+        for bin_ in sorted(bins, key=lambda bin_: piece.tree not in bin_.trees):
+            cost = piece.own if piece.tree in bin_.trees else piece.own + piece.shared
+            if bin_.tokens + cost <= pack_tokens:
+                bin_.rows.append(piece.index)
+                bin_.trees.add(piece.tree)
+                bin_.tokens += cost
+                break
+        else:
+            bins.append(_Bin([piece.index], {piece.tree}, piece.own + piece.shared))
+    return bins

@@ -21,6 +21,9 @@ from rolekit.train.sampling import Sampler
 from rolekit.train.stepping import Stepper
 
 DEFAULT_PACK_TOKENS = 2048
+PROCESSOR_PACK_TOKENS = 1280
+"""The same on a processor: a step of sixteen rows becomes two even packs there, which takes two thirds of the memory
+and no more time (tests/benchmarks/rocit_speed.md)."""
 _LEAST_PACK_TOKENS = 256
 _LIBRARIES_BYTES = 500 << 20
 """torch or MLX with their libraries, before any model is loaded."""
@@ -91,20 +94,28 @@ def needed_bytes(shape: Shape, recipe: Recipe, pack_tokens: int, *, wide: bool, 
     return round(_LIBRARIES_BYTES + weights + trained * 16 + activations * (4 if wide else 2) + head)
 
 
-def plan_memory(shape: Shape, recipe: Recipe, longest_row: int, free_bytes: int, *, wide: bool) -> MemoryPlan:
-    """The largest packs that fit, recomputing activations only where nothing else does; free_bytes 0: unknown.
+def plan_memory(
+    shape: Shape,
+    recipe: Recipe,
+    longest_row: int,
+    free_bytes: int,
+    *,
+    wide: bool,
+    usual_tokens: int = DEFAULT_PACK_TOKENS,
+    begun: MemoryPlan | None = None,
+) -> MemoryPlan:
+    """Packs of usual_tokens or the largest that fit, recomputing activations only where nothing else does.
 
-    Raises RolekitError that says what to change when a run cannot fit.
+    free_bytes 0: unknown. begun is the plan of a run that goes on: it is kept where it still fits, for another one
+    would change the last digits. Raises RolekitError that says what to change when a run cannot fit.
     """
     asked = recipe.batch.pack_tokens
     least = max(longest_row, _LEAST_PACK_TOKENS)
-    sizes = (
-        [asked]
-        if asked
-        else [tokens for tokens in _halves(max(DEFAULT_PACK_TOKENS, least)) if tokens >= least]
-    )
+    sizes = [asked] if asked else [tokens for tokens in _halves(max(usual_tokens, least)) if tokens >= least]
     ways = {"auto": (False, True), "on": (True,), "off": (False,)}[recipe.checkpointing]
     room = free_bytes * _SPARE
+    if begun is not None and (not free_bytes or begun.bytes <= room):
+        return begun
     for checkpointing in ways:
         for tokens in sizes or [least]:
             need = needed_bytes(shape, recipe, tokens, wide=wide, checkpointing=checkpointing)

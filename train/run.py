@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from rolekit import __version__
 from rolekit.engine.machine import available_memory_bytes
 from rolekit.errors import RolekitError
 from rolekit.paths import ensure_dir, write_text
-from rolekit.train.backends import Chosen, choose_backend, generator_of, open_stepper
+from rolekit.train.backends import Chosen, choose_backend, generator_of, on_processor, open_stepper
 from rolekit.train.base_text import BaseText, open_base_text
 from rolekit.train.bases import Shape, base_hash, base_name, find_base, shape_of
 from rolekit.train.curve import CURVE_NAME, write_curve
@@ -33,7 +33,16 @@ from rolekit.train.metrics import METRICS_NAME, MetricsWriter, read_metrics
 from rolekit.train.observer import Observer, View
 from rolekit.train.packing import order_epoch
 from rolekit.train.peak import gemm_rate, step_flops
-from rolekit.train.preflight import Estimate, MemoryPlan, Samples, check_disk, measure, plan_memory
+from rolekit.train.preflight import (
+    DEFAULT_PACK_TOKENS,
+    PROCESSOR_PACK_TOKENS,
+    Estimate,
+    MemoryPlan,
+    Samples,
+    check_disk,
+    measure,
+    plan_memory,
+)
 from rolekit.train.recipe import Recipe
 from rolekit.train.recipe_file import save_recipe
 from rolekit.train.sampling import Sampler, sampler
@@ -41,6 +50,7 @@ from rolekit.train.stepping import Stepper
 
 REPORT_NAME = "report.json"
 DATA_NAME = "data.json"
+LAYOUT_NAME = "layout.json"
 SIDECAR_NAME = "rolekit.json"
 
 
@@ -108,10 +118,37 @@ def prepared(
     _check_layers(recipe, shape)
     with open_base_text(base, recipe.template) as text:
         data = build_dataset(recipe, text.maker)
-        wide = recipe.dtype not in ("bfloat16", "float16")
-        longest = max(len(row.ids) for row in (*data.train, *data.held_out))
-        memory = plan_memory(shape, recipe, longest, available_memory_bytes(), wide=wide)
-        yield Prepared(recipe, out, base, backend, text, data, shape, memory, base_hash(base))
+        run = Prepared(
+            recipe, out, base, backend, text, data, shape, MemoryPlan(0, False, 0), base_hash(base)
+        )
+        yield replace(run, memory=_memory(run, announce))
+
+
+def _memory(run: Prepared, announce: Callable[[str], None]) -> MemoryPlan:
+    """How the run is laid out: as it was begun where that still fits, so that it ends with the same bytes."""
+    rows = (*run.data.train, *run.data.held_out)
+    begun = _begun(run)
+    plan = plan_memory(
+        run.shape, run.recipe, max(len(row.ids) for row in rows), available_memory_bytes(),
+        wide=run.recipe.dtype not in ("bfloat16", "float16"),
+        usual_tokens=PROCESSOR_PACK_TOKENS if on_processor(run.backend) else DEFAULT_PACK_TOKENS,
+        begun=begun,
+    )  # fmt: skip
+    if begun not in (None, plan):
+        announce(
+            "Less memory is free than when this run began: it goes on in smaller pieces, the same but for the "
+            "last digits."
+        )
+    return plan
+
+
+def _begun(run: Prepared) -> MemoryPlan | None:
+    """The plan that the same run was begun with; None for a new one."""
+    try:
+        kept = json.loads((run.out / LAYOUT_NAME).read_text(encoding="utf-8"))
+        return MemoryPlan(**kept["memory"]) if kept["identity"] == run.identity else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _check_layers(recipe: Recipe, shape: Shape) -> None:
@@ -216,6 +253,8 @@ class Training:
         save_recipe(run.recipe, run.out / "recipe.toml")
         text = json.dumps(run.data.report.as_json(), indent=1, ensure_ascii=False)
         write_text(run.out / DATA_NAME, text + "\n")
+        kept = {"identity": run.identity, "memory": asdict(run.memory)}
+        write_text(run.out / LAYOUT_NAME, json.dumps(kept) + "\n")
         return MetricsWriter(run.out, step)
 
     def _report(self, outcome: Outcome) -> dict[str, Any]:

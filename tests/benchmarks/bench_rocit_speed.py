@@ -76,7 +76,7 @@ def ours(keep: Path) -> dict[str, Any]:
     from rolekit.train.examples import Example
     from rolekit.train.packing import Batching, packs_of, plan_step
     from rolekit.train.peak import step_flops
-    from rolekit.train.preflight import DEFAULT_PACK_TOKENS
+    from rolekit.train.preflight import PROCESSOR_PACK_TOKENS
     from rolekit.train.recipe import Recipe
     from rolekit.train.torch_stepper import open_torch
 
@@ -92,7 +92,7 @@ def ours(keep: Path) -> dict[str, Any]:
     for number in range(len(rows) // ROWS_PER_STEP):
         began = time.perf_counter()
         indices = range(number * ROWS_PER_STEP, (number + 1) * ROWS_PER_STEP)
-        plan = plan_step(rows, indices, Batching(pack_tokens=DEFAULT_PACK_TOKENS))
+        plan = plan_step(rows, indices, Batching(pack_tokens=PROCESSOR_PACK_TOKENS))
         loss, computed = 0.0, 0
         for part, pack in enumerate(packs_of(rows, plan)):
             loss += stepper.forward_backward(pack, plan.supervised, (0, number, part))

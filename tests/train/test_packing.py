@@ -38,6 +38,18 @@ def test_an_epoch_has_every_row_once(count: int, roles: int, per_step: int, budg
             assert len(indices) == 1 or build_pack(rows, indices).tokens <= budget
 
 
+def test_as_few_packs_as_fit_are_as_even_as_they_can_be() -> None:
+    rows = [Example((5,) * 30 + (2,), (False,) * 30 + (True,), 0) for _ in range(5)]
+    rows.append(Example((5,) * 200 + (2,), (False,) * 200 + (True,), 0))
+    sizes = [
+        sum(len(rows[index].ids) - 1 for index in pack)
+        for pack in plan_step(rows, range(5), Batching(pack_tokens=130)).packs
+    ]
+    assert sorted(sizes) == [60, 90]
+    sizes = [len(pack) for pack in plan_step(rows, range(6), Batching(pack_tokens=130)).packs]
+    assert sorted(sizes) == [1, 2, 3], "a row that is longer than a pack goes alone"
+
+
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     rows = toy_rows(30)
 

@@ -22,8 +22,9 @@ from rolekit.commands.train import app
 from rolekit.errors import RolekitError
 from rolekit.train.bases import base_hash, find_base, shape_of
 from rolekit.train.metrics import StepMetrics, read_metrics
-from rolekit.train.preflight import check_disk, needed_bytes, plan_memory
+from rolekit.train.preflight import PROCESSOR_PACK_TOKENS, check_disk, needed_bytes, plan_memory
 from rolekit.train.recipe_file import load_recipe, make_recipe
+from rolekit.train.run import prepared
 
 SETTINGS = ["--set", "batch.rows_per_step=4", "--set", "run.epochs=3", "--set", "data.eval_fraction=0.2",
             "--set", "run.sample_tokens=4", "--set", "optimiser.lr=0.02", "--set", "run.save_every=1"]  # fmt: skip
@@ -227,6 +228,30 @@ def test_what_fits_is_decided_before_a_model_is_loaded(base: Path) -> None:
     assert "smaller base" in caught.value.what_to_do
     with pytest.raises(RolekitError, match="are free on the disk"):
         check_disk(base, 1 << 60)
+
+
+def test_a_run_goes_on_as_it_was_laid_out_where_that_still_fits(
+    finished: tuple[Path, dict[str, Any], str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    recipe, layout, said = load_recipe(out / "recipe.toml"), out / "layout.json", list[str]()
+    kept = json.loads(layout.read_text())
+    assert kept["memory"]["pack_tokens"] == PROCESSOR_PACK_TOKENS
+
+    def plan(**changes: int) -> int:
+        layout.write_text(json.dumps(kept | {"memory": kept["memory"] | changes}))
+        with prepared(recipe, out, said.append) as run:
+            return run.memory.pack_tokens
+
+    assert (plan(pack_tokens=77), said) == (77, [])
+    assert plan(pack_tokens=77, bytes=1 << 60) == PROCESSOR_PACK_TOKENS
+    assert said == [
+        "Less memory is free than when this run began: it goes on in smaller pieces, the same but for the last digits."
+    ]
+    layout.write_text("[]")
+    with prepared(recipe, out, said.append) as run:
+        assert run.memory.pack_tokens == PROCESSOR_PACK_TOKENS
 
 
 def test_what_the_base_does_not_have_cannot_be_adapted(base: Path, rows: Path, tmp_path: Path) -> None:
