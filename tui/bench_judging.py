@@ -73,7 +73,9 @@ def _asker(folder: Path, ref: str, max_usd: float, open_other: Callable[[str], B
     backend = open_other(ref) if open_other else None
     if not isinstance(backend, LocalBackend):
         raise RolekitError("There is no such judge here.", "Give openai:MODEL@URL, or a GGUF model.")
-    return LocalAsker(backend, sha256_of(backend.model_path), Journal(folder / "journal.db"), GRAMMARS)
+    return LocalAsker(
+        backend, sha256_of(backend.model_path), Journal(folder / "journal.db"), GRAMMARS.__getitem__
+    )
 
 
 def verdict_text(found: PairFigures) -> str:

@@ -249,7 +249,7 @@ def open_asker(
 
     backend: Any = open_backend_aside(ModelChoice(ref, (), 4096), load_config())
     journal = Journal(folder / "journal.db")
-    return LocalAsker(backend, sha256_of(backend.model_path), journal, GRAMMARS), FREE, journal
+    return LocalAsker(backend, sha256_of(backend.model_path), journal, GRAMMARS.__getitem__), FREE, journal
 
 
 def _free() -> Any:

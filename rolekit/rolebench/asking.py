@@ -1,8 +1,9 @@
-"""Whoever judges: a server, or the engine in this process with a grammar; both through one journal."""
+"""Whoever answers calls: a server, or the engine in this process with a grammar; both through one journal."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,52 +57,71 @@ class ServerAsker:
 
 
 class LocalAsker:
-    """A judge in this process: its answers follow the grammar of each call's schema, so they can always be read."""
+    """The engine in this process: its answers follow the grammar of each call's schema, so they can always be read."""
 
     def __init__(
         self,
         backend: LocalBackend,
         model_sha256: str,
         journal: Journal,
-        grammars: Mapping[str, str],
+        grammar_of: Callable[[str], str],
         *,
+        min_p: float = 0.0,
         parallel: int = 8,
     ) -> None:
-        """grammars: a GBNF for every schema that calls may carry."""
+        """grammar_of: the GBNF of a schema, for every one that calls may carry."""
         self.endpoint = Endpoint(backend.label, f"local:{model_sha256[:16]}")
-        self._backend, self._journal, self._grammars = backend, journal, grammars
-        self._parallel = parallel
+        self._backend, self._journal, self._grammar_of = backend, journal, grammar_of
+        self._min_p, self._parallel = min_p, parallel
 
     async def ask_all(self, calls: Sequence[Call]) -> AsyncGenerator[tuple[int, Answer | Refused], None]:
         """As the protocol says."""
-        waiting: list[int] = []
+        waiting: list[tuple[int, Call]] = []
         for index, call in enumerate(calls):
             kept = self._journal.answer(call.key)
             if kept is None:
-                waiting.append(index)
+                waiting.append((index, call))
             else:
                 yield index, kept
         for start in range(0, len(waiting), _CHUNK):
             chunk = waiting[start : start + _CHUNK]
-            for index in chunk:
-                self._journal.sending(calls[index], 0.0)
-            requests = [self._request(calls[index]) for index in chunk]
-            async with aclosing(self._backend.generate_batch(requests, parallel=self._parallel)) as replies:
-                async for place, reply in replies:
-                    index = chunk[place]
-                    answer = answer_of_reply(reply)
-                    self._journal.arrived(calls[index].key, answer, 0.0)
-                    yield index, answer
+            for _, call in chunk:
+                self._journal.sending(call, 0.0)
+            async with aclosing(self.decode(chunk)) as answers:
+                async for pair in answers:
+                    yield pair
 
-    def _request(self, call: Call) -> Request:
+    async def decode(
+        self, calls: Sequence[tuple[int, Call]], cancel: threading.Event | None = None
+    ) -> AsyncGenerator[tuple[int, Answer], None]:
+        """The answers to numbered calls that the journal knows as sent, decoded together, as they are finished.
+
+        Setting cancel stops within a token: what was under way is in the journal as interrupted, and not given. Raises
+        RolekitError when a prompt does not fit the context.
+        """
+        own = cancel or threading.Event()  # the engine sets it when this is closed early
+        requests = [self._request(call, own) for _, call in calls]
+        async with aclosing(self._backend.generate_batch(requests, parallel=self._parallel)) as replies:
+            async for place, reply in replies:
+                index, call = calls[place]
+                if reply.stop_reason == "cancelled":
+                    self._journal.failed(call.key, "interrupted")
+                    continue
+                answer = _answer_of(reply)
+                self._journal.arrived(call.key, answer, 0.0)
+                yield index, answer
+
+    def _request(self, call: Call, cancel: threading.Event) -> Request:
         sampling = Sampling(
             temperature=call.temperature,
             top_k=0,
             top_p=call.top_p,
-            min_p=0.0,
-            grammar=self._grammars[call.schema],
+            min_p=self._min_p,
+            grammar=self._grammar_of(call.schema),
         )
-        return Request(call.messages, sampling, seed=call.seed or 0, max_tokens=call.max_tokens)
+        return Request(
+            call.messages, sampling, seed=call.seed or 0, max_tokens=call.max_tokens, cancel=cancel
+        )
 
     async def close(self) -> None:
         """Free the model, close the journal."""
@@ -109,7 +129,7 @@ class LocalAsker:
         self._journal.close()
 
 
-def answer_of_reply(reply: Reply) -> Answer:
+def _answer_of(reply: Reply) -> Answer:
     """What the engine said, as a server's answer."""
     stats = reply.stats
     usage = Usage(stats.prompt_tokens, stats.generated_tokens, stats.reused_tokens, True)

@@ -20,13 +20,14 @@ from rolekit.endpoints.journal import Journal
 from rolekit.endpoints.prices import price_of
 from rolekit.engine.backend import LocalBackend
 from rolekit.engine.schema_grammar import gbnf_of
-from rolekit.messages import Request, Sampling
-from rolekit.rolebench.asking import answer_of_reply
+from rolekit.rolebench.asking import LocalAsker
 
 T = TypeVar("T")
 JOURNAL = "journal.db"
 _CHUNK = 64
 """Local requests that are prepared together; the last of a chunk are decoded in emptier batches."""
+_LEAST_SHARE = 0.05
+"""min-p: a token that is less likely than this share of the likeliest one is not drawn."""
 NEVER = threading.Event()
 """The cancel of calls that nobody cancels."""
 
@@ -127,9 +128,11 @@ class LocalGenerator:
         *,
         parallel: int = 8,
     ) -> None:
-        self.endpoint = Endpoint(backend.label, f"local:{model_sha256[:16]}")
-        self.journal, self.budget = journal, budget
-        self._backend, self._parallel = backend, parallel
+        self._asker = LocalAsker(
+            backend, model_sha256, journal, gbnf_of, min_p=_LEAST_SHARE, parallel=parallel
+        )
+        self.endpoint = self._asker.endpoint
+        self.journal, self.budget, self._backend = journal, budget, backend
         budget.requests += journal.spending().sent
 
     async def ask_all(
@@ -152,26 +155,12 @@ class LocalGenerator:
                         chunk.append((index, call))
                     except Stopped as reason:
                         stopped = reason
-            async with aclosing(self._answers(chunk, cancel)) as answers:
+            own = None if cancel is NEVER else cancel  # closing this early sets it
+            async with aclosing(self._asker.decode(chunk, own)) as answers:
                 async for pair in answers:
                     yield pair
         if stopped is not None:
             raise stopped
-
-    async def _answers(
-        self, chunk: Sequence[tuple[int, Call]], cancel: threading.Event
-    ) -> AsyncGenerator[tuple[int, Answer], None]:
-        own = threading.Event() if cancel is NEVER else cancel  # the engine sets it when it is closed early
-        requests = [_request(call, own) for _, call in chunk]
-        async with aclosing(self._backend.generate_batch(requests, parallel=self._parallel)) as replies:
-            async for place, reply in replies:
-                index, call = chunk[place]
-                if reply.stop_reason == "cancelled":
-                    self.journal.failed(call.key, "interrupted")
-                    continue
-                answer = answer_of_reply(reply)
-                self.journal.arrived(call.key, answer, 0.0)
-                yield index, answer
 
     def _too_long(self, call: Call) -> Refused | None:
         tokens = sum(self._backend.count_tokens(call.messages))
@@ -184,8 +173,7 @@ class LocalGenerator:
 
     async def close(self) -> None:
         """As the protocol says."""
-        await self._backend.close()
-        self.journal.close()
+        await self._asker.close()
 
 
 def open_generator(
@@ -215,13 +203,6 @@ def open_generator(
     budget = Budget(max_usd=max_usd, max_requests=max_requests)
     journal = Journal(folder / JOURNAL)
     return LocalGenerator(backend, sha256_of(path), journal, budget, parallel=parallel)
-
-
-def _request(call: Call, cancel: threading.Event) -> Request:
-    sampling = Sampling(
-        temperature=call.temperature, top_k=0, top_p=call.top_p, min_p=0.05, grammar=gbnf_of(call.schema)
-    )
-    return Request(call.messages, sampling, seed=call.seed or 0, max_tokens=call.max_tokens, cancel=cancel)
 
 
 def _until(cancel: threading.Event, items: Iterable[T]) -> Iterator[T]:

@@ -189,7 +189,7 @@ def test_the_local_engine_judges_in_readable_json(schema, starter_path, tmp_path
 
     async def judge():
         backend = open_local(starter_path, context_tokens=1024, threads=1, kv_cache_mib=0)
-        asker = LocalAsker(backend, "f" * 64, Journal(tmp_path / "j.db"), GRAMMARS, parallel=2)
+        asker = LocalAsker(backend, "f" * 64, Journal(tmp_path / "j.db"), GRAMMARS.__getitem__, parallel=2)
         messages = pair_messages("Cat", "", "Who are you?", "I am the Cat.", "Dunno.")
         calls = [Call(asker.endpoint, messages, max_tokens=160, schema=schema, sample=n) for n in range(2)]
         first = {index: answer async for index, answer in asker.ask_all(calls)}
