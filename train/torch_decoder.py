@@ -180,6 +180,10 @@ class Decoder:
                 slope = self._backward(run, number, slope)
             return losses
 
+    def release(self) -> None:
+        """Give the memory of the last step back until the next one."""
+        self._space.release()
+
     def remember(self, pack: Pack) -> None:
         """Keep what the layers below the first adapter make of the pack, for the epochs to come."""
         if self._frozen is not None and self._frozen.lookup(pack) is None:

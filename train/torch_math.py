@@ -31,6 +31,10 @@ class Workspace:
             buffer = self._buffers[name] = torch.frombuffer(mapped, dtype=torch.float32)
         return buffer[:size].view(tuple(shape))
 
+    def release(self) -> None:
+        """Give the memory back; the next step takes it anew."""
+        self._buffers.clear()
+
 
 class Group:
     """Linear layers with the same input, multiplied as one: q, k and v; gate and up."""

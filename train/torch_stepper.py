@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from rolekit.engine.machine import available_memory_bytes
 from rolekit.errors import RolekitError
 from rolekit.train.checkpoints import State
 from rolekit.train.packing import Pack
@@ -19,7 +21,7 @@ from rolekit.train.recipe import Recipe
 from rolekit.train.torch_base import load_base
 from rolekit.train.torch_decoder import Decoder, refusal
 from rolekit.train.torch_dtype import Precision, precision
-from rolekit.train.torch_linear import prepare
+from rolekit.train.torch_linear import prepare, wide_bytes, wide_weights
 from rolekit.train.torch_lora import add_lora, flatten, save_peft, trained
 from rolekit.train.torch_masked import MaskedDecoder, check_family
 from rolekit.train.torch_processes import Processes, join_processes
@@ -55,7 +57,7 @@ class TorchStepper:
         general: bool = False,
     ) -> None:
         self._processes = processes or Processes()
-        self._recipe = recipe
+        self._recipe, self._compute = recipe, chosen.compute
         self.model = model
         if next(model.parameters()).device != self._processes.device:
             model.to(self._processes.device)
@@ -200,7 +202,7 @@ class TorchStepper:
 
         base: Any = self.model.get_base_model()
         cache, given, found = DynamicCache(config=base.config), torch.tensor([ids]), list[int]()
-        with torch.no_grad(), _without_dropout(self.model):
+        with torch.no_grad(), _without_dropout(self.model), self._ready_to_generate():
             for _ in range(max_tokens):
                 hidden = base.model(input_ids=given.to(self.device), past_key_values=cache, use_cache=True)
                 logits = base.lm_head(hidden.last_hidden_state[0, -1:])
@@ -210,6 +212,15 @@ class TorchStepper:
                 found.append(best)
                 given = torch.tensor([[best]])
         return tuple(found)
+
+    def _ready_to_generate(self) -> AbstractContextManager[None]:
+        """Weights held in fp32 in the place of a step's buffers, where there is room for them."""
+        if self._compute != torch.float32 or self.device.type != "cpu":
+            return nullcontext()
+        if self._fast is not None:
+            self._fast.release()
+        free = available_memory_bytes()
+        return wide_weights(self.model) if not free or 2 * wide_bytes(self.model) < free else nullcontext()
 
 
 def _adamw(values: torch.Tensor, gradient: torch.Tensor, recipe: Recipe) -> torch.optim.AdamW:

@@ -40,7 +40,6 @@ def make_rows(data: list[Path], role: str, steps: int, keep: Path) -> None:
     """The rows of `steps` steps in training order, and the starter as a Hugging Face folder in fp32."""
     from rolekit.train.base_text import open_base_text
     from rolekit.train.dataset import build_dataset
-    from rolekit.train.openings import Openings
     from rolekit.train.packing import Batching, order_epoch
     from rolekit.train.recipe import Data, Recipe, Source
 
@@ -48,7 +47,7 @@ def make_rows(data: list[Path], role: str, steps: int, keep: Path) -> None:
     recipe = Recipe(roles=(role,), data=Data(sources=sources, eval_fraction=0.0, references="all"))
     with fresh_home() as home, open_base_text(starter()) as text:
         shutil.copytree(Path(__file__).with_name("rocit_roles"), home / "roles")
-        rows = build_dataset(recipe, text.maker, Openings(recipe)).train
+        rows = build_dataset(recipe, text.maker).train
     order = [index for step in order_epoch(rows, Batching(ROWS_PER_STEP), 0, 0) for index in step]
     chosen = [rows[index] for index in order[: steps * ROWS_PER_STEP]]
     if len(chosen) < steps * ROWS_PER_STEP:

@@ -20,6 +20,7 @@ from rolekit.train.recipe import Batch, Lora, Recipe
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from rolekit.train import torch_linear, torch_stepper
 from rolekit.train.torch_dtype import Precision, precision
 from rolekit.train.torch_flex import tree_rule
 from rolekit.train.torch_lora import add_lora, trained
@@ -122,6 +123,32 @@ def test_weights_in_sixteen_bits_compute_in_fp32() -> None:
     chosen = Precision(torch.float32, torch.bfloat16)
     assert_equal(TorchStepper(copy.deepcopy(model), Recipe(), chosen, general=True), expected)
     assert_equal(TorchStepper(model, Recipe(), chosen), expected)
+
+
+@pytest.mark.parametrize("general", [False, True])
+def test_an_answer_is_the_same_with_weights_held_for_it(
+    general: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is room they are merged once an answer, else once a token; training does not notice."""
+    model, chosen = adapted("llama", Lora(r=4)), Precision(torch.float32, torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        if "lora" not in name:
+            parameter.data = parameter.data.bfloat16()
+    stepper = TorchStepper(model, Recipe(), chosen, general=general)
+    before, merges = packed(stepper), list[int]()
+    stepper.discard()
+    merged = torch_linear._merged
+    monkeypatch.setattr(torch_linear, "_merged", lambda *given: merges.append(1) or merged(*given))
+
+    def answer(free_bytes: int) -> tuple[tuple[int, ...], int]:
+        monkeypatch.setattr(torch_stepper, "available_memory_bytes", lambda: free_bytes)
+        merges.clear()
+        return stepper.generate(ROWS[0].ids[:6], frozenset(), 8), len(merges)
+
+    (held, few), (anew, many) = answer(1 << 40), answer(1)
+    assert held == anew
+    assert many == 8 * few
+    assert_equal(stepper, before)
 
 
 def test_one_pack_of_eight_is_eight_packs_of_one() -> None:
