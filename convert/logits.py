@@ -101,4 +101,5 @@ class Evaluator:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Free the model and everything that was made from it."""
         self.close()

@@ -105,6 +105,7 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the file as it is, whatever happened: the next run goes on with what is complete."""
         self.close()
 
     def _recover(self, header: bytes) -> dict[str, int]:

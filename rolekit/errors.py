@@ -11,10 +11,12 @@ class RolekitError(Exception):
     """
 
     def __init__(self, what_happened: str, what_to_do: str) -> None:
+        """Two whole sentences; what_to_do may begin with a line break, or be empty."""
         super().__init__(what_happened, what_to_do)
         self.what_happened = what_happened
         self.what_to_do = what_to_do
 
     def __str__(self) -> str:
+        """Both sentences, as they are shown."""
         gap = "" if self.what_to_do.startswith("\n") else " "
         return f"{self.what_happened}{gap}{self.what_to_do}".strip()

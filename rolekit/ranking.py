@@ -39,6 +39,7 @@ class Bm25:
     """An index of texts that does not change; small enough to be made anew when they do. split cuts a text into terms."""
 
     def __init__(self, texts: Sequence[str], split: Callable[[str], list[str]] = words_of) -> None:
+        """texts: rank() answers with their places in it; without any words the index finds nothing."""
         self.size = len(texts)
         self._index: Any = None
         self._split = split

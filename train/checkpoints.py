@@ -50,6 +50,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, identity: str, keep: int = 2) -> None:
+        """folder: made with the first checkpoint; keep: how many of the newest stay, at least 1."""
         self._folder = folder
         self._identity = identity
         self._keep = max(keep, 1)

@@ -30,6 +30,7 @@ class LiveView:
     """A picture of the run in the terminal on stderr, drawn anew with every step; gone when it is closed."""
 
     def __init__(self, title: str, question: str = "") -> None:
+        """Starts drawing at once; title: the run's name; question: what the samples answer."""
         from rich.console import Console
         from rich.live import Live
 

@@ -28,6 +28,7 @@ class TreeCache:
     """
 
     def __init__(self, keys: Any = None, values: Any = None) -> None:
+        """keys, values: [1, heads, prefix tokens, head size] of the prefix, or None to take them in."""
         self.keys, self.values = keys, values
         self.offset = 0 if keys is None else keys.shape[2]
         self.windows: list[int | None] = []

@@ -46,6 +46,7 @@ class NoisyEmbedding:
     """An embedding that adds NEFTune's noise (arXiv 2310.05914): uniform within ±bound, off at 0."""
 
     def __init__(self, embedding: Any) -> None:
+        """embedding: the model's own, whose weights stay where they are."""
         self._embedding = embedding
         self.bound = 0.0
 

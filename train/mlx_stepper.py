@@ -34,6 +34,7 @@ class MlxStepper:
     processes = 1
 
     def __init__(self, model: MlxModel, layers: dict[str, Any], recipe: Recipe, base: str) -> None:
+        """layers: LoRA layers by path, drawn anew from recipe.seed; base: what adapters are of."""
         import mlx.core as mx
         from mlx.optimizers import AdamW
 

@@ -67,6 +67,7 @@ class TreeAttention:
     """The attention of one pack. qkv is [n, (q + 2k) * size]: rotated queries (scaled), rotated keys, values."""
 
     def __init__(self, pack: Pack, heads: Heads, window: int = 0) -> None:
+        """window: how many tokens back a query sees, its own counted; 0: all."""
         self._heads = heads
         self._chunks: list[_Chunk] = []
         self._slots = 0

@@ -21,6 +21,7 @@ class PathCache:
     """Hidden rows [h] by path, at most MOST_BYTES of them."""
 
     def __init__(self, width: int) -> None:
+        """width: h, the numbers in a row; rows are float32."""
         self._width = width
         self._places: dict[bytes, int] = {}
         self._rows = torch.empty(0, width)

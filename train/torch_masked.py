@@ -39,6 +39,7 @@ class MaskedDecoder:
     """A peft model that trains packs through transformers' own decoder."""
 
     def __init__(self, model: PeftModel, compute: torch.dtype) -> None:
+        """compute: of activations. Raises RolekitError for a family not known to honour masks."""
         base: Any = model.get_base_model()
         self._config = base.config.get_text_config()
         check_family(self._config.model_type)

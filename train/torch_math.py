@@ -40,6 +40,7 @@ class Group:
     """Linear layers with the same input, multiplied as one: q, k and v; gate and up."""
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
+        """parts: weights of [outputs, inputs], all with the same inputs; out and ranks are their sums."""
         self.parts = parts
         self.out = sum(part.weight.shape[0] for part in parts)
         self.ranks = sum(part.rank for part in parts)

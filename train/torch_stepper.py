@@ -56,6 +56,7 @@ class TorchStepper:
         *,
         general: bool = False,
     ) -> None:
+        """Moves the model to its device; general: take transformers' decoder even where ours could."""
         self._processes = processes or Processes()
         self._recipe, self._compute = recipe, chosen.compute
         self.model = model

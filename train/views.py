@@ -48,6 +48,7 @@ class LineView:
     """A line on stderr every few seconds and with every held-out loss: for logs, pipes and screen readers."""
 
     def __init__(self, write: Callable[[str], None] | None = None, seconds: float = _LINE_SECONDS) -> None:
+        """write: where lines go in place of stderr; seconds: the least time between two of them."""
         self._write = write or to_stderr
         self._seconds = seconds
         self._last = -seconds

@@ -34,6 +34,7 @@ class AnswerScreen(ModalScreen[str]):
     ]
 
     def __init__(self, question: str, answer: str) -> None:
+        """answer: what stands in the field to begin with, cleaned and cut."""
         super().__init__()
         self._question, self._answer = question, plain(answer)[:MOST_LETTERS]
 

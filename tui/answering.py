@@ -26,6 +26,7 @@ class Answering:
     """The reply that is on its way in a chat screen, if any. Replies run as the screen's workers."""
 
     def __init__(self, screen: ChatScreen, model: Model, stage: Stage) -> None:
+        """stage: where replies are drawn; model: waited for before the first one."""
         self._screen, self._model, self._stage = screen, model, stage
         self._idle = asyncio.Event()
         self._idle.set()

@@ -90,6 +90,7 @@ class RolekitApp(App[None]):
         name: str | None = None,
         open_other: Callable[[str], Backend] | None = None,
     ) -> None:
+        """resume: the id of a conversation to go on with, before role; new: begin another one with role."""
         super().__init__()
         ask_terminal()
         self.store = store

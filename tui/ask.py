@@ -22,6 +22,7 @@ class AskScreen(ModalScreen[str]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Leave it", show=False)]
 
     def __init__(self, question: str, value: str = "", *, limit: int = 200) -> None:
+        """value: what stands in the line to begin with; limit: characters it takes."""
         super().__init__()
         self._question = question
         self._limit = limit

@@ -67,6 +67,7 @@ class BenchScreen(Screen[None]):
     )
 
     def __init__(self, model: Model, open_other: Callable[[str], Backend] | None) -> None:
+        """model: the one that chats; open_other: None where there is no other."""
         super().__init__()
         self._model, self._open_other = model, open_other
         default = data_dir() / "rolebench"

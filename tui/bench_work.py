@@ -18,6 +18,7 @@ class Watch:
     """When to draw again, and how long it may still take."""
 
     def __init__(self, done: int) -> None:
+        """done: answers that were there before; they tell nothing about the speed."""
         self._start = self._last = time.monotonic()
         self._from = done
         self.seconds_left: float | None = None

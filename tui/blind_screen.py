@@ -50,6 +50,7 @@ class BlindScreen(Screen[None]):
     )
 
     def __init__(self, session: BlindSession) -> None:
+        """session: the pairs in their blind order; choices are kept in its file as they are made."""
         super().__init__()
         self._session = session
 

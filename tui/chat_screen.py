@@ -52,6 +52,7 @@ class ChatScreen(Screen[None]):
     ]
 
     def __init__(self, store: Store, drafts: Drafts, model: Model) -> None:
+        """Shows nothing until open() gives it a session; drafts: unsent text of all conversations."""
         super().__init__()
         self.session: Session | None = None
         self.role: Role | None = None

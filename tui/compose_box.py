@@ -45,6 +45,7 @@ class ComposeBox(Vertical):
     """Where a message is written or reworded. What is typed is soon on disk."""
 
     def __init__(self, drafts: Drafts, report: Callable[[RolekitError], None]) -> None:
+        """report: hears what goes wrong when drafts are kept."""
         super().__init__()
         self.editing: Node | None = None
         """The message that is being reworded; None while a new one is written."""

@@ -26,6 +26,7 @@ class ContextScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f1", "dismiss", "Close", show=False)]
 
     def __init__(self, report: ContextReport) -> None:
+        """report: of the prompt as it was when the screen was opened."""
         super().__init__()
         self._report = report
 

@@ -12,6 +12,7 @@ class Drafts:
     """Unsent text by conversation; survives errors, quitting and a crash."""
 
     def __init__(self, path: Path | None = None) -> None:
+        """path: in place of drafts.json in the user's folder; read at once."""
         self.path = path or home() / "drafts.json"
         self._texts = self._read()
 

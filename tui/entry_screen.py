@@ -42,6 +42,7 @@ class EntryScreen(ModalScreen[Wording | None]):
     )
 
     def __init__(self, label: str, wording: Wording) -> None:
+        """label: what the entry is called above the fields; wording: what they begin with."""
         super().__init__()
         self._label, self._wording = label, wording
 

@@ -80,6 +80,7 @@ class Rows(Widget):
     """Two columns, the right one wrapped within itself."""
 
     def __init__(self, rows: Sequence[tuple[str, str]]) -> None:
+        """rows: left and right text; the left column is as wide as its widest one."""
         super().__init__(classes="rows")
         self._rows = rows
         self._column = max((cell_len(left) for left, _ in rows), default=0) + 2

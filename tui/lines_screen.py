@@ -21,6 +21,7 @@ class LinesScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f1", "dismiss", "Close", show=False)]
 
     def __init__(self, heading: str, lines: Sequence[str]) -> None:
+        """heading, lines: any text; it is cleaned here."""
         super().__init__()
         self._heading, self._lines = heading, lines
 

@@ -65,6 +65,7 @@ class LoreScreen(ModalScreen[bool]):
     )
 
     def __init__(self, role: Role) -> None:
+        """role: whose lorebooks are read, at once; faults of a book are shown, not raised."""
         super().__init__()
         self._role = role
         self._books, self._notices = open_books(role)

@@ -15,6 +15,7 @@ class Model:
     """Loads a backend in a thread and lets the app wait for it."""
 
     def __init__(self, opener: Opener) -> None:
+        """opener: may take seconds; load() calls it in a thread."""
         self.backend: Backend | None = None
         self.error: RolekitError | None = None
         self._opener = opener
@@ -70,6 +71,7 @@ class LoadingBackend:
     context_tokens = 0
 
     def __init__(self, label: str) -> None:
+        """label: the model's short name, shown until the real one is there."""
         self.label = label
 
     def count_tokens(self, messages: Sequence[Message]) -> list[int]:

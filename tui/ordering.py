@@ -47,6 +47,7 @@ class OrderInput(Input):
     """What is handed to a command; what is pasted is cleaned and put on one line."""
 
     def __init__(self, placeholder: str, *, id: str) -> None:
+        """placeholder: an order as an example."""
         super().__init__(placeholder=placeholder, id=id, compact=True, max_length=_MOST_CHARACTERS)
 
     def _on_paste(self, event: events.Paste) -> None:

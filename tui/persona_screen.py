@@ -46,6 +46,7 @@ class PersonaScreen(ModalScreen[Persona | None]):
     )
 
     def __init__(self, current: Persona, user: str) -> None:
+        """current: the one worn in this chat, marked in the list; user: the user's own name."""
         super().__init__()
         self._current, self._user = current, user
         self._personas: list[Persona] = []

@@ -29,6 +29,7 @@ class Canvas:
     """A grid of cells that lines are drawn on; the series that was drawn last gives a shared cell its style."""
 
     def __init__(self, width: int, height: int) -> None:
+        """width, height: in cells; each has 2 by 4 dots."""
         self.width, self.height = max(width, 1), max(height, 1)
         self._bits = [[0] * self.width for _ in range(self.height)]
         self._styles = [[""] * self.width for _ in range(self.height)]

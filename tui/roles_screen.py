@@ -94,6 +94,7 @@ class RolesScreen(Screen[None]):
     )
 
     def __init__(self, library: RoleLibrary, user: str) -> None:
+        """user: the name that stands for {{user}} where a role's page is shown."""
         super().__init__()
         self._library = library
         self._user = user

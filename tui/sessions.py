@@ -100,6 +100,7 @@ class Sessions(Vertical):
     def __init__(
         self, find: Callable[[str], Sequence[ConversationInfo]], clock: Callable[[], float] = time.time
     ) -> None:
+        """find: conversations for what is typed, newest first; clock: seconds since 1970."""
         super().__init__()
         self._find = find
         self._clock = clock

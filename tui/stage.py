@@ -21,6 +21,7 @@ class Stage:
     def __init__(
         self, transcript: Transcript, status: StatusLine, box: ComposeBox, say: Callable[[str], None]
     ) -> None:
+        """say: shows a sentence above the composer."""
         self.stopping = False
         """Set it to end the reply, even before its first event."""
         self._transcript = transcript

@@ -43,6 +43,7 @@ class Fold(Static):
     """The line between what the model still reads word for word and what it does not."""
 
     def __init__(self, turns: int) -> None:
+        """turns: how many are folded into memory above the line."""
         super().__init__("", markup=False)
         self.turns = turns
 

@@ -34,6 +34,7 @@ class TrustScreen(ModalScreen[bool]):
     )
 
     def __init__(self, prospect: Prospect) -> None:
+        """prospect: a card that was read and not yet taken in."""
         super().__init__()
         self._prospect = prospect
 

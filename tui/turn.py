@@ -45,6 +45,7 @@ class Turn(Vertical):
     """A message. While it streams it is plain text that grows; once it is done it is set properly."""
 
     def __init__(self, speaker: Speaker, name: str, node: Node | None = None, *, seat: int = 0) -> None:
+        """node: None for a reply that is to stream; seat: the role's place in a room, for its colour."""
         super().__init__(classes=f"-{speaker} -seat{seat}" if speaker == "assistant" else f"-{speaker}")
         self.speaker = speaker
         self.node = node

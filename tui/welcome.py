@@ -30,6 +30,7 @@ class Opening(Horizontal):
     """One of the three; a click begins with it."""
 
     def __init__(self, number: int, text: str) -> None:
+        """number: from 0; shown from 1, as the digit that picks it."""
         super().__init__()
         self._number = number
         self._text = text
@@ -49,6 +50,7 @@ class Welcome(Vertical):
     """Teaches how to begin; it goes away with the first message."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        """texts: the openings of the role, in the order of their digits."""
         super().__init__()
         self._texts = texts
 

@@ -21,6 +21,7 @@ class Branch:
     """Every change is one journalled step in one transaction; path and head follow what is on disk."""
 
     def __init__(self, database: Database, conversation_id: str) -> None:
+        """conversation_id: of one that exists; its path is read at once."""
         self.database = database
         self.id = conversation_id
         self.head: int | None = None

@@ -28,6 +28,7 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
+        """path: the file, made with its folder where there is none, for the user's eyes only (0600)."""
         self.path = path
         self._lock = threading.RLock()
         ensure_dir(path.parent)

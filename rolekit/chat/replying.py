@@ -45,6 +45,7 @@ class Replier:
     """Makes the replies of one conversation, one at a time."""
 
     def __init__(self, branch: Branch, moderation: Moderation | None, *, in_room: bool) -> None:
+        """moderation: None shows replies unchecked; in_room: whether several roles take turns."""
         self.retries = 0
         """Replies of this sitting that went wrong and were tried again."""
         self.last_stats: Stats | None = None

@@ -22,6 +22,7 @@ class Rounds:
     """The seats of one conversation, and whose turn it is. In a conversation with one role it is always that one's."""
 
     def __init__(self, seats: Sequence[Seat], branch: Branch, replier: Replier) -> None:
+        """seats: at least one, in the order of the room."""
         self._seats = tuple(seats)
         self._cast = Cast({seat.slug: seat.role for seat in seats})
         self._branch, self._replier = branch, replier

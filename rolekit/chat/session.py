@@ -48,6 +48,7 @@ class Session:
         info: ConversationInfo,
         options: ChatOptions,
     ) -> None:
+        """Opens what start(), resume() and those for rooms have found or begun; players: one a role."""
         row = store.row(info.id)
         self.store = store
         self.backend = backend

@@ -197,6 +197,7 @@ class Sieve:
     """What of a streaming reply may be seen so far. before is the text that it goes on with."""
 
     def __init__(self, moderation: Moderation, before: str = "") -> None:
+        """before: has been shown already; only what follows it can still be held back."""
         server = moderation.server_for("output")
         self._holds_all = server is not None and server.action != "warn"
         self._rules = [rule for rule in moderation.rules_for("output") if rule.action != "warn"]

@@ -29,6 +29,7 @@ class Store:
     """
 
     def __init__(self, path: Path | None = None) -> None:
+        """path: another file than the user's own chats.db. Raises RolekitError where it cannot be opened."""
         self.database = Database(path or chats_file())
 
     @property

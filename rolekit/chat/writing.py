@@ -36,6 +36,7 @@ class ReplyWriter:
         base: Node | None = None,
         extra: str = "",
     ) -> None:
+        """vocabulary: whose token ids the reply has; extra: JSON that is kept beside its text."""
         self._database = database
         self._conversation_id = conversation_id
         self._parent_id = parent_id

@@ -126,6 +126,7 @@ class Asking:
     """One run while its questions are asked, and what came of it."""
 
     def __init__(self, started: Run, recipe: Recipe, planned: Plan, answerer: Any) -> None:
+        """started: the run's folder; answerer: one of rolebench.answering, which go() closes."""
         self.run, self.recipe, self.planned = started, recipe, planned
         self.refusals: Counter[str] = Counter()
         self.tokens = 0

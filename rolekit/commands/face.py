@@ -42,6 +42,7 @@ class Face:
         own_adapters: Sequence[OwnAdapter] = (),
         turns: Turns | None = None,
     ) -> None:
+        """roles: names as typed; name: what --session gave. Raises RolekitError for an unknown role."""
         self.config, self.choice, self.options, self.name, self.new = config, choice, options, name, new
         self.library = RoleLibrary()
         self._own, self._turns = tuple(own_adapters), turns

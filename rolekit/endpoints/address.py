@@ -26,6 +26,7 @@ class Endpoint:
     """Without a slash at the end; `/chat/completions` is put behind it."""
 
     def __str__(self) -> str:
+        """As parse_endpoint() reads it: openai:MODEL@BASE_URL."""
         return f"{PREFIX}{self.model}@{self.base_url}"
 
     @property

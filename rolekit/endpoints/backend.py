@@ -29,6 +29,7 @@ class EndpointBackend:
     """
 
     def __init__(self, endpoint: Endpoint, client: Client, context_tokens: int = 0) -> None:
+        """context_tokens: what the user says the server holds, 0: not known. close() closes client."""
         self.endpoint = endpoint
         self.client = client
         self.label = endpoint.label

@@ -41,6 +41,7 @@ class Transient(Exception):
         wait_seconds: float | None = None,
         maybe_paid: bool = True,
     ) -> None:
+        """reason: what went wrong, in words that the user's sentence ends with."""
         super().__init__(reason)
         self.reason = reason
         self.maybe_paid = maybe_paid
@@ -55,6 +56,7 @@ class Unsupported(Exception):
     """The server knows no such parameter. Never leaves this package."""
 
     def __init__(self, parameter: str, reason: str) -> None:
+        """parameter: its name in the request's JSON; reason: the server's words."""
         super().__init__(reason)
         self.parameter = parameter
         self.reason = reason

@@ -109,6 +109,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the file, whatever happened in the block: every write was committed by itself."""
         self.close()
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ class Secret:
     __str__ = __repr__
 
     def __reduce__(self) -> str:
+        """Raises TypeError: neither pickle nor copy takes a key along."""
         raise TypeError("a key is never pickled")
 
     def reveal(self) -> str:

@@ -82,6 +82,7 @@ class Gate:
     """
 
     def __init__(self, most: int) -> None:
+        """most: requests that are ever under way together, at least 1; the gate starts wide open."""
         self.most = max(1, most)
         self._limit = float(self.most)
         self._inside = 0

@@ -25,6 +25,7 @@ class ScriptedBackend:
         context_tokens: int = 4096,
         seconds_per_word: float = 0.0,
     ) -> None:
+        """seconds_per_word: how long each word takes to come; context_tokens: told, and not enforced."""
         self.replies = tuple(replies)
         self.label = label
         self.vocabulary = ""

@@ -31,6 +31,7 @@ class Adapters:
     """The adapters of one model that have been used so far; all stay resident until close()."""
 
     def __init__(self, model: Model) -> None:
+        """model: must stay loaded as long as any adapter of it is in use."""
         self._model = model
         self._loaded: dict[tuple[Path, int, int], Adapter] = {}
 

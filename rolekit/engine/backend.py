@@ -39,6 +39,7 @@ class LocalBackend:
     def __init__(
         self, model: Model, context: Context, prompts: PromptMaker, snapshots: Snapshots, notice: str = ""
     ) -> None:
+        """Takes model and context over, and frees them in close(); snapshots: KV states on disk."""
         self.notice = notice
         self.model_path = model.path
         self.label = model.label

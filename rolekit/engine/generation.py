@@ -21,6 +21,7 @@ class PromptMaker:
     """A Prompter that several threads may use."""
 
     def __init__(self, prompter: Prompter) -> None:
+        """prompter: used by nobody else from now on; calls take turns."""
         self._prompter = prompter
         self._lock = threading.Lock()
 
@@ -104,6 +105,7 @@ class Generator:
     """Makes replies with one context, one after another."""
 
     def __init__(self, context: Context, samplers: Samplers, prompts: PromptMaker, keeper: KvKeeper) -> None:
+        """samplers, prompts and keeper are those of the context's model; a context serves one generator."""
         self._context = context
         self._samplers = samplers
         self._prompts = prompts

@@ -41,6 +41,7 @@ class Jobs:
     """
 
     def __init__(self, jobs: Sequence[Job], lanes: int) -> None:
+        """jobs: cut into one stretch for each of the lanes, which are contexts at work beside each other."""
         self._lock = threading.Lock()
         ends = [len(jobs) * lane // lanes for lane in range(lanes + 1)]
         self._queues = [deque(jobs[start:end]) for start, end in pairwise(ends)]

@@ -53,6 +53,7 @@ class Layout:
     """One template's abilities, and the text it puts around every turn."""
 
     def __init__(self, template: ChatTemplate, variables: Mapping[str, Any]) -> None:
+        """variables: what it reads besides turns. Raises RolekitError where it renders no conversation."""
         self._template = template
         self._variables = dict(variables)
         self._rendered = lru_cache(maxsize=64)(self._render)

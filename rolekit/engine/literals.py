@@ -34,6 +34,7 @@ class LiteralTokenizer:
     """Tokenizes spans as one text; where content spells a control token, the text is cut inside of it."""
 
     def __init__(self, vocabulary: PromptVocabulary) -> None:
+        """vocabulary: read once, for the texts that must not be taken for its control tokens."""
         self._vocabulary = vocabulary
         self._control_ids = frozenset(vocabulary.control_tokens.values())
         markers = [text for text in vocabulary.user_defined_tokens if _MARKER.fullmatch(text)]

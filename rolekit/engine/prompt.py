@@ -57,6 +57,7 @@ class Prompter:
     """
 
     def __init__(self, template: ChatTemplate, vocabulary: PromptVocabulary) -> None:
+        """Tries the template once. Raises RolekitError where it cannot render a plain conversation."""
         self._vocabulary = vocabulary
         self._bos_text = vocabulary.text(vocabulary.bos)
         variables = {"bos_token": self._bos_text, "eos_token": vocabulary.text(vocabulary.eos)}

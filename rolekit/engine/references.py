@@ -33,6 +33,7 @@ class HubRef:
     file: str = ""
 
     def __str__(self) -> str:
+        """As the user writes it: hf:owner/repo[/file.gguf]."""
         return f"hf:{self.repo}/{self.file}" if self.file else f"hf:{self.repo}"
 
     @property

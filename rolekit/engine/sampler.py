@@ -32,6 +32,7 @@ class Samplers:
     """
 
     def __init__(self, model: Model) -> None:
+        """Goes over the vocabulary once, for the tokens that end a reply."""
         self._model = model
         self._vocab = llama_cpp.llama_model_get_vocab(model.pointer)
         self._lock = threading.Lock()
@@ -132,6 +133,7 @@ class Sampler:
     """Chooses tokens one after another and remembers them for the penalties. Close it after the reply."""
 
     def __init__(self, chain: Any, grammar: Grammar | None, vocabulary_size: int) -> None:
+        """chain: a llama_sampler pointer that this sampler frees; grammar: None where any text will do."""
         self._chain = chain
         self._grammar = grammar
         self._size = vocabulary_size

@@ -30,6 +30,7 @@ class ChatTemplate:
     """A chat template, compiled in the sandbox when it is first rendered."""
 
     def __init__(self, source: str, name: str) -> None:
+        """source: Jinja, as the GGUF or the file has it; nothing is compiled yet, so nothing can fail."""
         self.source = source
         self.name = name
         """For messages: a built-in name, a file, or whose GGUF it came from."""

@@ -29,6 +29,7 @@ class Vocabulary:
     """
 
     def __init__(self, model_pointer: Any) -> None:
+        """model_pointer: a llama_model. Raises RolekitError where the model has no vocabulary."""
         self._pointer = llama_cpp.llama_model_get_vocab(model_pointer)
         if not self._pointer or not llama_cpp.llama_vocab_n_tokens(self._pointer):
             raise RolekitError("This model has no vocabulary.", "Choose a chat model with --model.")

@@ -99,6 +99,7 @@ class EndpointAnswerer:
     def __init__(
         self, endpoint: Endpoint, buyer: Buyer, *, concurrency: int = 8, prompt_version: str = ""
     ) -> None:
+        """concurrency: requests under way; prompt_version: of the wording, part of each call's key."""
         self.endpoint, self.buyer = endpoint, buyer
         self._concurrency, self._prompt_version = concurrency, prompt_version
 

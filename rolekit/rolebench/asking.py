@@ -42,6 +42,7 @@ class ServerAsker:
     """A judge behind a server."""
 
     def __init__(self, buyer: Buyer, concurrency: int) -> None:
+        """buyer: pays and keeps the journal, both closed in close(); concurrency: requests under way."""
         self.buyer = buyer
         self.endpoint = buyer.client.endpoint
         self._concurrency = concurrency

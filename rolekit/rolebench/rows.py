@@ -24,6 +24,7 @@ class Fault:
     raw: str
 
     def __str__(self) -> str:
+        """One line: FILE:LINE, the reason, and the first 60 characters of the row."""
         return f"{self.origin}: {self.reason} ({one_line(self.raw, 60)})"
 
 

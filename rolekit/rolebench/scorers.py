@@ -78,6 +78,7 @@ class Standard:
     """rougeL F1, to the last bit rouge-score's where all letters and digits are ASCII, and Unicode-aware beyond."""
 
     def __init__(self, stemmer: bool = False) -> None:
+        """stemmer: compare Porter stems of English words, as rouge-score's use_stemmer does."""
         self.name = "standard+stemmer" if stemmer else "standard"
         self.says = (
             "rougeL F1 as rouge-score, any script (CJK by character)"
@@ -137,6 +138,7 @@ class RougeScore:
     """Google's rouge-score package: rougeL F1. It reads a-z and 0-9 only, so it has nothing to say on Chinese."""
 
     def __init__(self, stemmer: bool = False) -> None:
+        """stemmer: the package's own use_stemmer. Imports rouge_score."""
         from rouge_score import (  # type: ignore[import-untyped, unused-ignore]
             rouge_scorer,
             tokenizers,

@@ -57,11 +57,13 @@ class Interner(dict[bytes, str]):
     """Gives every token its own character, the same one each time."""
 
     def __init__(self, normal_form: Callable[[bytes], bytes] | None = None) -> None:
+        """normal_form: tokens that it makes equal share a character; None takes tokens as they are."""
         super().__init__()
         self._normal_form = normal_form
         self._letters: dict[bytes, str] = {}
 
     def __missing__(self, token: bytes) -> str:
+        """The token's character, a new one where its normal form has none yet."""
         normal = self._normal_form(token) if self._normal_form else token
         letter = self._letters.setdefault(normal, chr(_FIRST + len(self._letters)))
         self[token] = letter

@@ -53,6 +53,7 @@ class Fault:
     suggestion: str = ""
 
     def __str__(self) -> str:
+        """One line: FILE:LINE, what is wrong, how to mend it."""
         place = f"{one_line(str(self.path), 300)}:{self.line}"
         return f"{place}: {self.message} {self.suggestion}".rstrip()
 

@@ -61,6 +61,7 @@ class Attribution:
     def __init__(
         self, passages: Sequence[Passage], tongue: Tongue, wanted: str, aliases: Sequence[str] = ()
     ) -> None:
+        """passages: the whole text; wanted: the character, aliases: what else the text calls it."""
         self._passages, self._tongue = passages, tongue
         self._tags: dict[int, Tag] = {}
         self._leads: set[int] = set()

@@ -70,6 +70,7 @@ class Chinese:
     """Tags whose names are known: those that the text uses as speakers at least twice, or that look like names."""
 
     def __init__(self, passages: Sequence[Passage], given: Sequence[str]) -> None:
+        """passages: the whole text, where names are learned; given: names that are known anyway."""
         counts: Counter[str] = Counter()
         for passage in passages:
             for speech in passage.speeches:

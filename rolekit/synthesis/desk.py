@@ -37,6 +37,7 @@ class Desk:
     """One life of a step, as its rows are made."""
 
     def __init__(self, recipe: Recipe, generator: Generator, show: Show, cancel: threading.Event) -> None:
+        """Reads the rows of earlier lives. show hears the funnel; once cancel is set, no more is asked."""
         self.recipe, self.role, self.generator, self.cancel = recipe, recipe.role, generator, cancel
         steps = STEPS_OF[recipe.name]
         self.written = {row.id: row for row in read_rows(recipe.folder) if row.step in steps}

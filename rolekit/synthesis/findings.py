@@ -17,6 +17,7 @@ class Place:
     line: int
 
     def __str__(self) -> str:
+        """FILE:LINE."""
         return f"{self.source}:{self.line}"
 
 

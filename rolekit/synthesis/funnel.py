@@ -65,6 +65,7 @@ class Counts:
     """The funnel's row counts, kept as rows come."""
 
     def __init__(self, rows: Iterable[Candidate] = ()) -> None:
+        """rows: those that are there already; later ones come through add()."""
         self._verdicts: Counter[tuple[str, str]] = Counter()
         for row in rows:
             self.add(row)

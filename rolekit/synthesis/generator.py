@@ -88,6 +88,7 @@ class ServerGenerator:
     local = False
 
     def __init__(self, buyer: Buyer, concurrency: int, *, priced: bool) -> None:
+        """concurrency: requests under way; priced: whether somebody has written the model's price down."""
         self.endpoint, self.journal, self.budget = buyer.client.endpoint, buyer.journal, buyer.budget
         self.priced = priced
         self._buyer, self._concurrency = buyer, concurrency
@@ -128,6 +129,7 @@ class LocalGenerator:
         *,
         parallel: int = 8,
     ) -> None:
+        """model_sha256: of the file, part of every call's key; parallel: answers decoded together."""
         self._asker = LocalAsker(
             backend, model_sha256, journal, gbnf_of, min_p=_LEAST_SHARE, parallel=parallel
         )

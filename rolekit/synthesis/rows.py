@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -160,11 +160,6 @@ def write_rows(file: IO[str], rows: Iterable[Candidate]) -> None:
         text = json.dumps(row.as_row(), ensure_ascii=False)
         file.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
     file.flush()
-
-
-def of_verdict(rows: Sequence[Candidate], verdict: Verdict) -> Iterator[Candidate]:
-    """The rows of one verdict."""
-    return (row for row in rows if row.verdict == verdict)
 
 
 def _candidate(value: dict[str, Any], origin: str) -> Candidate | str:

@@ -48,6 +48,7 @@ class Nearby:
     """Any language: a name within three words of the quotation mark, which stands so at least twice in the text."""
 
     def __init__(self, passages: Sequence[Passage], given: Sequence[str]) -> None:
+        """passages: the whole text, where names are learned; given: names that are known anyway."""
         near: Counter[str] = Counter()
         for passage in passages:
             for speech in passage.speeches:

@@ -140,6 +140,7 @@ class Judge:
     """Decides about rows in the order in which they come: each is compared with those that were kept before it."""
 
     def __init__(self, role: Role, kept: Sequence[Candidate] = ()) -> None:
+        """kept: rows of earlier lives; new questions must differ from those that were not rejected."""
         self._role = role
         self._names = (role.name, *role.aliases)
         self._asked = Asked(self._names, (row.question for row in kept if row.verdict != "rejected"))
