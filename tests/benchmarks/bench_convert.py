@@ -79,7 +79,7 @@ def ours(base: Path, adapter: Path, out: Path, type_name: str) -> Cost:
 
 def divergence(chosen: argparse.Namespace, base: Path) -> None:
     """KL of both files to Hugging Face + PEFT on the same conversations, adapter after adapter."""
-    from convert_divergence import Pair, conversations, measure, rows, summary
+    from convert_divergence import Pair, conversations, measure, over_adapters, rows, summary
 
     found = []
     named = {f"seed-{seed}": None for seed in chosen.seeds} | {
@@ -98,9 +98,10 @@ def divergence(chosen: argparse.Namespace, base: Path) -> None:
         measure(
             Pair(base, adapter, files), conversations(chosen.conversations), chosen.prompt_tokens, results
         )
-        found += rows(results)
-        print(f"{chosen.model} {chosen.type_name} adapter {name}: {summary(rows(results))}", flush=True)
-    print(f"{chosen.model} {chosen.type_name} all: {summary(found)}")
+        mine = [row for row in rows(results) if row["talk"] < chosen.conversations]
+        found.append(mine)
+        print(f"{chosen.model} {chosen.type_name} adapter {name}: {summary(mine)}", flush=True)
+    print(f"{chosen.model} {chosen.type_name}: {over_adapters(found)}")
 
 
 def main() -> None:

@@ -99,6 +99,27 @@ def summary(found: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def over_adapters(found: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    """The ratio over adapters, each one draw of the rounding; 95 % interval by adapter, then conversation."""
+    sides = [
+        {name: np.array([sum(row[name]) for row in mine]) for name in ("ours", "peer")} for mine in found
+    ]
+    chance = np.random.default_rng(1)
+
+    def ratio(*, drawn: bool) -> float:
+        sums = {"ours": 0.0, "peer": 0.0}
+        for at in chance.integers(0, len(sides), len(sides)) if drawn else range(len(sides)):
+            count = len(sides[at]["ours"])
+            picks = chance.integers(0, count, count) if drawn else np.arange(count)
+            for name in sums:
+                sums[name] += float(sides[at][name][picks].sum())
+        return sums["ours"] / sums["peer"]
+
+    low, high = np.quantile([ratio(drawn=True) for _ in range(4000)], [0.025, 0.975])
+    nearer = sum(side["ours"].sum() < side["peer"].sum() for side in sides)
+    return f"{len(sides)} adapters: ratio {ratio(drawn=False):.4f} ({low:.4f} to {high:.4f}), ours nearer with {nearer}"
+
+
 def _text(talk: Conversation, model: Evaluator, most_prompt: int) -> Text:
     prompter = Prompter(load_template(None, model.model.header), model.vocabulary)
     prompt = prompter.build(talk.prompt)
