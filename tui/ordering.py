@@ -98,6 +98,7 @@ class Ordering:
         """command: the word behind `rolekit`."""
         self._screen, self._command = screen, command
         self._last = ""
+        self._notice: Notice
         self.worker: Worker | None = None
         self.folder: Path | None = None
         """Where the last order works: as it was ordered, then as the process has said; None before either."""
@@ -121,7 +122,9 @@ class Ordering:
 
     def prepare(self, arguments: Sequence[str], folder: Path | None = None) -> None:
         """Take an order, to be carried out next; folder: where it will work, if the order says so."""
-        self._screen.query_one(Notice).say("starting")
+        # Held, not looked up again: what the process says last may come when the screen has gone.
+        self._notice = self._screen.query_one(Notice)
+        self._notice.say("starting")
         self.worker, self.folder = Worker([self._command, *arguments], self._tell), folder
         self._last = "the process ended without a word"
 
@@ -131,12 +134,12 @@ class Ordering:
         code = await self.worker.run()
         self.folder = self.worker.folder or self.folder
         if code not in (0, 130):
-            self._screen.query_one(Notice).say(self._last, serious=True)
+            self._notice.say(self._last, serious=True)
         return code
 
     def _tell(self, text: str) -> None:
         self._last = one_line(text, 400)
-        self._screen.query_one(Notice).say(self._last)
+        self._notice.say(self._last)
 
     def stop(self, saying: str) -> bool:
         """Let the process save and end, and say so; whether there was one at work."""
