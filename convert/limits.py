@@ -29,7 +29,7 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
         "Q6": Limits(3e-2, 0.3, 0.95, 0.2),
         "Q5": Limits(0.2, 2.0, 0.92, 0.3),
         "Q4": Limits(0.4, 4.0, 0.8, 0.4),
-        "Q4_0": Limits(0.6, 4.0, 0.8, 0.4),
+        "Q4_0": Limits(0.5, 4.0, 0.8, 0.4),
         "Q3": Limits(0.8, 5.0, 0.7, 0.5),
         "Q2": Limits(2.5, 12.0, 0.4, 0.7),
         "Q1": Limits(5.0, 20.0, 0.0, 1.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -155,10 +156,14 @@ def _write_tokenizer(folder: Path) -> None:
         for role in roles
         for line in (role.description, *role.facts, *(turn.reply for turn in role.examples))
     ]
+    # As many tokens as the embedding has rows: convert_hf_to_gguf.py does not fill up a vocabulary that is smaller, and
+    # llama.cpp does not load its file then. Python's own library is text enough for so many.
+    for file in sorted(Path(os.__file__).parent.glob("*.py")):
+        lines += file.read_text(encoding="utf-8").splitlines()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
         model_prefix=str(folder / "tokenizer"),
-        vocab_size=4000,
+        vocab_size=VOCABULARY,
         model_type="bpe",
         byte_fallback=True,
         normalization_rule_name="identity",
