@@ -105,7 +105,9 @@ def wide_weights(model: torch.nn.Module) -> Iterator[None]:
 
 def wide_bytes(model: torch.nn.Module) -> int:
     """What wide_weights takes: four bytes for every number of the linear layers."""
-    return 4 * sum(module.weight.numel() for module in model.modules() if type(module) is torch.nn.Linear)
+    linear = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    numbers: int = sum(module.weight.numel() for module in linear)
+    return 4 * numbers
 
 
 def _computes(module: torch.nn.Module) -> bool:

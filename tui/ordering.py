@@ -128,14 +128,22 @@ class Ordering:
         self.worker, self.folder = Worker([self._command, *arguments], self._tell), folder
         self._last = "the process ended without a word"
 
-    async def carry_out(self) -> int:
-        """Work to the end of what was prepared; its exit code. What went wrong stays in the notice."""
+    @property
+    def gone(self) -> bool:
+        """Whether the app is ending: its widgets go one by one, and the screen's may be gone before the screen."""
+        return not self._screen.app.is_running
+
+    async def carry_out(self) -> int | None:
+        """Work to the end of what was prepared; its exit code, or None where the app ends meanwhile.
+
+        What went wrong stays in the notice.
+        """
         assert self.worker is not None
         code = await self.worker.run()
         self.folder = self.worker.folder or self.folder
         if code not in (0, 130):
             self._notice.say(self._last, serious=True)
-        return code
+        return None if self.gone else code
 
     def _tell(self, text: str) -> None:
         self._last = one_line(text, 400)

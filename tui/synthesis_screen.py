@@ -127,6 +127,8 @@ class SynthesisScreen(Screen[None]):
         self._list_rows()
 
     def _look(self) -> None:
+        if self._ordering.gone:
+            return
         if (folder := self._ordering.moved()) is not None:
             self.list_runs(folder)
         if self._shown and self._shown.refresh():
@@ -244,6 +246,8 @@ class SynthesisScreen(Screen[None]):
         code = await order.carry_out()
         if order.folder is not None:
             self._remember(order.folder, arguments)
+        if code is None:
+            return
         if code == 130:
             self.query_one(Notice).say("Paused. Space goes on; what has arrived is kept.")
         self.list_runs(order.folder)

@@ -115,6 +115,8 @@ class TrainScreen(Screen[None]):
         self._draw()
 
     def _look(self) -> None:
+        if self._ordering.gone:
+            return
         if (folder := self._ordering.moved()) is not None:
             self.list_runs(folder)
         if self._shown and self._shown.refresh():
@@ -161,8 +163,8 @@ class TrainScreen(Screen[None]):
     @work(exclusive=True, group="training")
     async def _start(self, arguments: list[str]) -> None:
         self._ordering.prepare([*arguments, "--plain"])
-        await self._ordering.carry_out()
-        self.list_runs(self._ordering.folder)
+        if await self._ordering.carry_out() is not None:
+            self.list_runs(self._ordering.folder)
 
     def action_stop(self) -> None:
         """Let the run save and end."""

@@ -46,3 +46,31 @@ async def test_the_last_word_and_the_code_arrive() -> None:
     said: list[str] = []
     assert await Worker(["train", "no-such-recipe.toml"], said.append).run() == 1
     assert "no-such-recipe.toml cannot be read" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("key", "order"), [("f6", "no-such-recipe.toml"), ("f5", "profile no-such-book.txt")]
+)
+async def test_a_process_that_ends_while_the_app_does_disturbs_nothing(
+    make_app, drive, monkeypatch: pytest.MonkeyPatch, key: str, order: str
+) -> None:
+    """The screen's widgets are gone by then; what would list the runs anew must not look for them."""
+    ended = asyncio.Event()
+
+    async def run(self: Worker) -> int:
+        await ended.wait()
+        return 1
+
+    async def settle(self: Worker) -> None:
+        ended.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Worker, "run", run)
+    monkeypatch.setattr(Worker, "settle", settle)
+    monkeypatch.setattr("textual.worker_manager.WorkerManager.cancel_node", lambda *_: [])
+    async with drive(make_app(), size=(120, 40)) as hand:
+        await hand.settle()
+        await hand.press(key)
+        await hand.press(*order, "enter")
+        await hand.until(lambda: hand.app.screen._ordering.worker is not None)
