@@ -31,8 +31,3 @@ def resolve_base(ref: str) -> Path:
             "Fetch the model's whole folder; config.json belongs to it.",
         )
     return resolve(ref)
-
-
-def is_folder(base: Path) -> bool:
-    """Whether a base is a Hugging Face folder, and not a GGUF file."""
-    return base.is_dir()

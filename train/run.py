@@ -146,7 +146,9 @@ def _begun(run: Prepared) -> MemoryPlan | None:
     """The plan that the same run was begun with; None for a new one."""
     try:
         kept = json.loads((run.out / LAYOUT_NAME).read_text(encoding="utf-8"))
-        return MemoryPlan(**kept["memory"]) if kept["identity"] == run.identity else None
+        plan = kept["memory"]
+        begun = MemoryPlan(int(plan["pack_tokens"]), bool(plan["checkpointing"]), int(plan["bytes"]))
+        return begun if kept["identity"] == run.identity else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from rolekit.train.packing import Pack
 from rolekit.train.torch_attention import Heads, TreeAttention
 from rolekit.train.torch_cache import PathCache
-from rolekit.train.torch_lora import Part, part_of
+from rolekit.train.torch_lora import part_of
 from rolekit.train.torch_loss import head_of, token_losses
 from rolekit.train.torch_math import Group, Workspace, norm_backward, norm_forward, rotate
 
@@ -343,8 +343,3 @@ class Decoder:
         given = layer.gate_up.backward(normed.mul_(layer.mlp_norm), gate_up, space)
         norm_backward(slope, given, kept.middle, kept.middle_scale, layer.mlp_norm)
         return slope
-
-
-def parts_of(layer: Layer) -> list[Part]:
-    """All linear layers of a block."""
-    return [part for group in (layer.qkv, layer.out, layer.gate_up, layer.down) for part in group.parts]
